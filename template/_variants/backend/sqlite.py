@@ -1,0 +1,54 @@
+"""SQLite: a folder in place of a server, and making and dropping databases in it."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlalchemy import URL
+
+from .answers import DRIVER
+from .errors import HarnessError
+
+
+@contextmanager
+def server() -> Iterator[URL]:
+    """Yield the address of a new folder for databases, removed at the end.
+
+    Raises:
+        HarnessError: TEST_DATABASE_URL asks for a server.
+    """
+    if os.environ.get("TEST_DATABASE_URL"):
+        raise HarnessError(
+            "TEST_DATABASE_URL is set, but these tests run on SQLite, in files of their own;"
+            " unset it"
+        )
+    with TemporaryDirectory(prefix="tests-") as folder:
+        yield URL.create(DRIVER, database=folder)
+
+
+def database_url(server: URL, name: str) -> URL:
+    """Return the address of the database `name` in the folder `server`."""
+    return server.set(database=f"{server.database}/{name}.db")
+
+
+async def version(server: URL) -> str:
+    """Return name and version of the library, such as "SQLite 3.46.1"."""
+    return f"SQLite {sqlite3.sqlite_version}"
+
+
+async def create(url: URL) -> None:
+    """Create the file that `url` names.
+
+    Raises:
+        FileExistsError: it exists.
+    """
+    Path(url.database or "").touch(exist_ok=False)
+
+
+async def drop(url: URL) -> None:
+    """Remove the file that `url` names, and those of its write-ahead log."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{url.database}{suffix}").unlink(missing_ok=True)

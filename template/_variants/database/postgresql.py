@@ -1,0 +1,23 @@
+"""The engine, the session factory and the session of a request, made in one place."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from .settings import settings
+
+engine = create_async_engine(settings.database_url, pool_pre_ping=True)
+
+# Attributes stay loaded after a commit: refreshing them would be I/O where nobody awaits it.
+session_factory = async_sessionmaker(engine, expire_on_commit=False)
+
+
+async def get_session() -> AsyncIterator[AsyncSession]:
+    """Yield the session of one request. What is not committed when it ends is rolled back."""
+    async with session_factory() as session:
+        yield session
+
+
+SessionDep = Annotated[AsyncSession, Depends(get_session)]

@@ -1,0 +1,40 @@
+"""What the sandbox must know of MariaDB and MySQL."""
+
+import re
+from typing import Any, Final
+
+# The drivers connect with autocommit off, so the first statement begins the transaction. To set
+# a savepoint again is to move it.
+BEGIN: Final = "SAVEPOINT sandbox"
+COMMIT: Final = "SAVEPOINT sandbox"
+ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
+END: Final = "ROLLBACK"
+
+READ: Final = re.compile(
+    r"(SELECT|VALUES|SHOW|DESCRIBE|EXPLAIN|WITH(?!.*\b(UPDATE|DELETE)))\b"
+    r"(?!.*\b(INTO|FOR\s+UPDATE|FOR\s+SHARE|LOCK\s+IN\s+SHARE\s+MODE)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A statement that neither writes nor locks."""
+
+BEGINNING: Final = re.compile(r"(BEGIN|START\s+TRANSACTION)\b", re.IGNORECASE)
+CLAIMING: Final = re.compile(r"(?!)")  # none of them takes a lock
+ENDING: Final = re.compile(r"(COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO)|XA)\b", re.IGNORECASE)
+COMMITTING: Final = re.compile(
+    r"((CREATE|DROP)(?!\s+TEMPORARY)|ALTER|RENAME|TRUNCATE|GRANT|REVOKE|LOCK|UNLOCK|ANALYZE|CHECK"
+    r"|OPTIMIZE|REPAIR|FLUSH|RESET|INSTALL|UNINSTALL|SET\s+(SESSION\s+|@@)?AUTOCOMMIT)\b",
+    re.IGNORECASE,
+)
+"""https://mariadb.com/kb/en/sql-statements-that-cause-an-implicit-commit/"""
+
+
+def send(connection: Any, statement: str) -> None:
+    """Execute a statement without parameters."""
+    cursor = connection.cursor()
+    cursor.execute(statement)
+    cursor.close()
+
+
+def aborts_transaction(error: Exception) -> bool:
+    """Tell that a failed statement undoes itself only; the transaction goes on."""
+    return False

@@ -1,0 +1,30 @@
+"""What SQLAlchemy's dialect for asyncpg calls on a connection to control its transactions."""
+
+from typing import Any
+
+from .errors import check_isolation_level
+
+
+def set_up(connection: Any) -> None:
+    """Leave BEGIN, COMMIT and ROLLBACK of the shared connection to the sandbox."""
+    connection.autocommit = True
+
+
+class TransactionControl:
+    """The isolation level of one connection of the sandbox."""
+
+    is_autocommit = False
+
+    @property
+    def autocommit(self) -> bool:
+        """Whether each statement is a transaction of its own."""
+        return self.is_autocommit
+
+    def set_isolation_level(self, level: str) -> None:
+        """Switch autocommit on or off; the sandbox shows READ COMMITTED."""
+        check_isolation_level(level, ("autocommit", "read_committed"))
+        self.is_autocommit = level == "autocommit"
+
+    def ignores(self, statement: str) -> bool:
+        """Tell whether `statement` is the dialect's own, and means nothing in the sandbox."""
+        return False

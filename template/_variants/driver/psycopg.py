@@ -1,0 +1,39 @@
+"""What SQLAlchemy's dialect for psycopg calls on a connection to control its transactions."""
+
+from typing import Any
+
+from psycopg import IsolationLevel
+
+from .errors import check_isolation_level
+
+
+def set_up(connection: Any) -> None:
+    """Leave BEGIN, COMMIT and ROLLBACK of the shared connection to the sandbox."""
+    connection.set_autocommit(True)
+
+
+class TransactionControl:
+    """The isolation level of one connection of the sandbox."""
+
+    is_autocommit = False
+
+    @property
+    def autocommit(self) -> bool:
+        """Whether each statement is a transaction of its own."""
+        return self.is_autocommit
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        self.is_autocommit = value
+
+    def set_autocommit(self, value: bool) -> None:
+        """Switch autocommit on or off."""
+        self.is_autocommit = value
+
+    def set_isolation_level(self, level: IsolationLevel | None) -> None:
+        """Accept READ COMMITTED, which the sandbox shows."""
+        check_isolation_level(level, (None, IsolationLevel.READ_COMMITTED))
+
+    def ignores(self, statement: str) -> bool:
+        """Tell whether `statement` is the dialect's own, and means nothing in the sandbox."""
+        return False

@@ -1,0 +1,327 @@
+"""A sandbox between SQLAlchemy's pool and the driver: it behaves like the database, and forgets.
+
+While it is open, every connection that a pool opens to the tests' database is a proxy of one
+shared, real connection. SQLAlchemy, and so the application, uses the proxies as it uses any DBAPI
+connection: it keeps its engines, pools and sessions, and nothing in it is replaced. Ecto's SQL
+sandbox is the model of the idea; SQLAlchemy's event `do_connect` is what makes it possible.
+
+On the shared connection one outer transaction is open, and in it one savepoint: the state that
+counts as committed.
+
+* COMMIT moves the savepoint forward, ROLLBACK returns to it. To begin costs nothing, and neither
+  does a transaction that only reads.
+* One transaction writes at a time: it holds the sandbox from its first statement that is not a
+  plain read until it ends. Meanwhile the statements of all others wait, so nobody ever sees what
+  is not committed. What READ COMMITTED shows on a server is what is seen here.
+* A statement that waits for a transaction which its own task has left open would wait for ever:
+  it gets an error at once. One that waits for another task gets it after `WAIT_LIMIT` seconds.
+* After the test the outer transaction is rolled back.
+"""
+
+import asyncio
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from sqlalchemy import URL, Dialect, Engine, event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
+from sqlalchemy.util import await_only, greenlet_spawn
+
+from . import dialect as sql
+from .driver import TransactionControl, set_up
+from .errors import CommitFirstError, TransactionControlError
+
+WAIT_LIMIT: Final = 5
+"""Seconds that a statement waits for the transaction of another task."""
+
+LEADING: Final = re.compile(r"\A(\s|\(|--[^\n]*\n|/\*.*?\*/)+", re.DOTALL)
+SAVEPOINT: Final = re.compile(r"SAVEPOINT\b", re.IGNORECASE)
+RELEASE: Final = re.compile(r"RELEASE\b", re.IGNORECASE)
+
+
+class Sandbox:
+    """One real connection, shared by all that a test does on one event loop."""
+
+    current: ClassVar["Sandbox | None"] = None
+
+    def __init__(self, url: URL) -> None:
+        """Prepare a sandbox for connections to `url`. It connects when the first is asked for."""
+        self._url = url
+        self._turn = asyncio.Condition()  # held while the shared connection is in use
+        self._set_up = asyncio.Event()
+        self._begun = False
+        self._writer: SandboxConnection | None = None
+        self.shared: Any = None
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Let connections to the tests' database be connections of this sandbox."""
+        Sandbox.current = self
+        try:
+            yield
+        finally:
+            Sandbox.current = None
+
+    async def roll_back(self) -> None:
+        """Forget all that was written since the sandbox was opened."""
+        async with self._turn:
+            self._writer = None
+            if self._begun:
+                self._begun = False
+                await greenlet_spawn(sql.send, self.shared, sql.END)
+
+    async def close(self) -> None:
+        """Close the shared connection. The next one that is asked for opens it again."""
+        if self.shared is not None:
+            self._set_up.clear()
+            connection, self.shared = self.shared, None
+            await greenlet_spawn(connection.close)
+
+    def connect(
+        self, dialect: Dialect, args: list[Any], options: dict[str, Any]
+    ) -> "SandboxConnection | None":
+        """Return a connection of this sandbox; None if it is asked for another database."""
+        own_args, own_options = dialect.create_connect_args(self._url)
+        if [*own_args] != [*args] or not own_options.items() <= options.items():
+            return None
+        await_only(self._turn.acquire())
+        try:
+            if self.shared is None:
+                self.shared = dialect.connect(*args, **options)
+                set_up(self.shared)
+                return SandboxConnection(self, is_first=True)
+        finally:
+            self._turn.release()
+        await_only(asyncio.wait_for(self._set_up.wait(), WAIT_LIMIT))
+        return SandboxConnection(self, is_first=False)
+
+    def check_out(self, connection: "SandboxConnection") -> None:
+        """Take note that the pool has set up `connection`, as its listeners for "connect" do."""
+        connection.is_set_up = True
+        self._set_up.set()
+
+    @contextmanager
+    def turn(self, connection: "SandboxConnection", *, writes: bool) -> Iterator[None]:
+        """Hold the shared connection for one statement of `connection`.
+
+        Args:
+            connection: whose statement it is.
+            writes: it is more than a plain read.
+
+        Raises:
+            CommitFirstError: it waits for a transaction that does not end.
+        """
+        await_only(self._wait_for_writer(connection))
+        try:
+            if connection.is_set_up and not self._begun:
+                sql.send(self.shared, sql.BEGIN)
+                self._begun = True
+            if writes:
+                self._writer = connection
+            connection.task = asyncio.current_task()
+            yield
+        finally:
+            self._turn.release()
+
+    def end(self, connection: "SandboxConnection", statements: str) -> None:
+        """End the transaction of `connection`; one that has only read has nothing to end."""
+        if self._writer is connection:
+            with self.turn(connection, writes=True):
+                self.release(statements)
+
+    def release(self, statements: str) -> None:
+        """Move the savepoint forward or return to it, and let another transaction write."""
+        try:
+            sql.send(self.shared, statements)
+        except Exception:
+            sql.send(self.shared, sql.ROLLBACK)
+            raise
+        finally:
+            self._writer = None
+            self._turn.notify_all()
+
+    async def _wait_for_writer(self, connection: "SandboxConnection") -> None:
+        await self._turn.acquire()
+        try:
+            async with asyncio.timeout(WAIT_LIMIT):
+                while (writer := self._writer) not in (None, connection):
+                    if writer.task is asyncio.current_task() or writer.task.done():
+                        raise CommitFirstError(
+                            "Commit first: this statement waits for a transaction that the same"
+                            " task has left open, so it would wait for ever. The application would"
+                            f" not see its rows in production either. Its last statement: {shorten(writer.statement)}"
+                        )
+                    await self._turn.wait()
+        except TimeoutError:
+            self._turn.release()
+            raise CommitFirstError(
+                f"This statement has waited {WAIT_LIMIT} seconds for the transaction of another"
+                " task, which may in turn wait for this one. Commit or roll it back first."
+                f" Its last statement: {shorten(writer.statement)}"
+            ) from None
+        except BaseException:
+            self._turn.release()
+            raise
+
+
+class SandboxConnection(TransactionControl):
+    """What a pool holds in place of a DBAPI connection: one transaction at a time in the sandbox.
+
+    It has the methods of PEP 249 and those that the dialect calls; the rest is the shared one's.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, is_first: bool) -> None:
+        self.sandbox = sandbox
+        self.shared = sandbox.shared
+        self.is_first = is_first
+        self.is_set_up = False
+        self.task: asyncio.Task[Any] | None = None
+        self.statement = ""
+        self._savepoints = 0
+        self._is_aborted = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.shared, name)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the sandbox is open, on the connection that it had when this one was made."""
+        return self.sandbox is Sandbox.current and self.shared is self.sandbox.shared
+
+    def cursor(self, *_: Any, **__: Any) -> "SandboxCursor":
+        """Return a cursor. It is never a server-side one: another transaction's rollback would
+        close it, so a streamed result is read at once and handed out from memory."""
+        return SandboxCursor(self)
+
+    def commit(self) -> None:
+        """Keep what the transaction has written, until the test ends."""
+        self._end(sql.COMMIT)
+
+    def rollback(self) -> None:
+        """Undo what the transaction has written."""
+        self._end(sql.ROLLBACK)
+
+    def close(self) -> None:
+        """Undo what the transaction has written; the shared connection stays open."""
+        self.rollback()
+
+    terminate = close
+
+    def ping(self, *_: Any, **__: Any) -> None:
+        """Do nothing: were the shared connection lost, so would be the test."""
+
+    def _end(self, statements: str) -> None:
+        self._savepoints, self._is_aborted = 0, False
+        self.sandbox.end(self, statements)
+
+    def execute(self, run: Callable[[], Any], statement: str) -> Any:
+        """Execute `statement` by calling `run`: in turn, and with the effects it has on a server.
+
+        Raises:
+            CommitFirstError: it waits for a transaction that does not end.
+            TransactionControlError: it would end the sandbox's transaction.
+        """
+        text = LEADING.sub("", statement)
+        is_read = bool(sql.READ.match(text))
+        if not self.is_set_up:
+            # Listeners for "connect" say to each connection what the shared one has heard already.
+            return run() if self.is_first or is_read else None
+        if self.ignores(text):
+            return None
+        refuse_transaction_control(text)
+        if self._is_aborted:
+            raise self.shared.dbapi.InternalError(
+                "current transaction is aborted, commands ignored until end of transaction block"
+            )
+        begins = sql.BEGINNING.match(text)
+        if begins and not sql.CLAIMING.match(text):
+            return None
+        with self.sandbox.turn(self, writes=not is_read):
+            if begins:
+                return None
+            self.statement = text
+            try:
+                result = run()
+            except Exception as error:
+                self._fail(error)
+                raise
+            if self.is_autocommit and not is_read:
+                self.sandbox.release(sql.COMMIT)
+            self._savepoints += bool(SAVEPOINT.match(text)) - bool(RELEASE.match(text))
+            return result
+
+    def _fail(self, error: Exception) -> None:
+        """Let a failed statement undo what it undoes on a server, and release its locks."""
+        if self.is_autocommit:
+            self.sandbox.release(sql.ROLLBACK)
+        elif sql.aborts_transaction(error) and not self._savepoints:
+            self.sandbox.release(sql.ROLLBACK)
+            self._is_aborted = True
+
+
+class SandboxCursor:
+    """A cursor that takes its turn on the shared connection."""
+
+    def __init__(self, connection: SandboxConnection) -> None:
+        vars(self).update(_connection=connection, _cursor=connection.shared.cursor())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._cursor, name, value)
+
+    def execute(self, statement: str, parameters: Any = None) -> Any:
+        """Execute `statement` as PEP 249 says."""
+        run = partial(self._cursor.execute, statement, parameters)
+        return self._connection.execute(run, statement)
+
+    def executemany(self, statement: str, parameters: Any) -> Any:
+        """Execute `statement` for all `parameters`, as PEP 249 says."""
+        run = partial(self._cursor.executemany, statement, parameters)
+        return self._connection.execute(run, statement)
+
+
+def refuse_transaction_control(statement: str) -> None:
+    """Refuse a statement that would end the outer transaction.
+
+    Raises:
+        TransactionControlError: it would.
+    """
+    if sql.ENDING.match(statement):
+        raise TransactionControlError(
+            f"A raw {shorten(statement)!r} ends a transaction behind the back of SQLAlchemy and of"
+            " the sandbox. Call commit() or rollback() of the session or the connection."
+        )
+    if sql.COMMITTING.match(statement):
+        raise TransactionControlError(
+            f"{shorten(statement)!r} commits by itself on this database, which would end the"
+            " sandbox. Mark the test with @pytest.mark.real_commits."
+        )
+
+
+def shorten(statement: str) -> str:
+    """Return the beginning of `statement`, on one line."""
+    return textwrap.shorten(statement, width=100, placeholder=" ...")
+
+
+@event.listens_for(Engine, "do_connect")
+def connect(
+    dialect: Dialect, entry: ConnectionPoolEntry, args: list[Any], options: dict[str, Any]
+) -> SandboxConnection | None:
+    """Connect to the open sandbox; where there is none, or to another database, as always."""
+    sandbox = Sandbox.current
+    return sandbox.connect(dialect, args, options) if sandbox else None
+
+
+@event.listens_for(Pool, "checkout")
+def check_out(connection: Any, entry: ConnectionPoolEntry, _: object) -> None:
+    """Refuse a pooled connection of a sandbox that is gone; the pool then opens another."""
+    if isinstance(connection, SandboxConnection):
+        if not connection.is_open:
+            raise DisconnectionError("this connection belongs to a sandbox that is closed")
+        connection.sandbox.check_out(connection)

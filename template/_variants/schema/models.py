@@ -1,0 +1,37 @@
+"""The tests' schema, made from the models."""
+
+import asyncio
+
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from .application import get_metadata
+from .lifecycle import Database, outside_loops
+
+test_tables = MetaData()
+"""Tables that only tests need; they are created beside the application's."""
+
+
+def create_schema(database: Database) -> None:
+    """Create all tables in the empty `database`."""
+    outside_loops(asyncio.run, create_all(database))
+
+
+def drop_schema(database: Database) -> None:
+    """Drop all tables of `database`."""
+    outside_loops(asyncio.run, drop_all(database))
+
+
+async def create_all(database: Database) -> None:
+    """Create the tables of the application and those of tests."""
+    async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
+        await connection.run_sync(get_metadata().create_all)
+        await connection.run_sync(test_tables.create_all)
+
+
+async def drop_all(database: Database) -> None:
+    """Drop the tables of tests and those of the application."""
+    async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
+        await connection.run_sync(test_tables.drop_all)
+        await connection.run_sync(get_metadata().drop_all)

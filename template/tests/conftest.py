@@ -1,0 +1,5 @@
+"""Your own fixtures, for all tests. It stays yours: `copier update` never touches it.
+
+The fixtures of the harness (engine, session_factory, session, app, client) are here already. A
+fixture of the same name replaces one of them.
+"""
