@@ -1,20 +1,24 @@
-"""MariaDB or MySQL: the server that tests use, and making and dropping databases on it."""
+"""MariaDB or MySQL: the server that tests use, and making and dropping databases on it.
+
+Nothing here may be called where an event loop runs.
+"""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from .answers import DRIVER
 from .errors import HarnessError
 
-CONNECT_TIMEOUT = 10  # seconds
-DEFAULT_SERVER = "mysql://root@127.0.0.1:3306"
+DEFAULT_SERVER: Final = "mysql://root@127.0.0.1:3306"
+TIME_LIMIT: Final = 30  # seconds, for any statement here, connecting included
 
 
 @contextmanager
@@ -41,15 +45,14 @@ def database_url(server: URL, name: str) -> URL:
     return server.set(database=name)
 
 
-async def version(server: URL) -> str:
+def version(server: URL) -> str:
     """Return name and version of the server, such as "MariaDB 11.8.3".
 
     Raises:
         HarnessError: the server cannot be reached.
     """
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT), administration(server) as connection:
-            number: str = await connection.scalar(text("SELECT VERSION()"))
+        (number,) = asyncio.run(execute(server, "SELECT VERSION()"))
     except (SQLAlchemyError, OSError) as error:
         raise HarnessError(
             f"No MariaDB or MySQL server for tests at {server!r}: {error or 'no answer'}\n"
@@ -59,25 +62,29 @@ async def version(server: URL) -> str:
     return f"{product} {number.partition('-')[0]}"
 
 
-async def create(url: URL) -> None:
-    """Create the database that `url` names.
+def create(server: URL, name: str) -> None:
+    """Create the database `name`.
 
     Raises:
         sqlalchemy.exc.ProgrammingError: it exists.
     """
-    async with administration(url) as connection:
-        await connection.execute(text(f"CREATE DATABASE `{url.database}` CHARACTER SET utf8mb4"))
+    asyncio.run(execute(server, f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4"))
 
 
-async def drop(url: URL) -> None:
-    """Drop the database that `url` names."""
-    async with administration(url) as connection:
-        await connection.execute(text(f"DROP DATABASE IF EXISTS `{url.database}`"))
+def drop(server: URL, name: str) -> None:
+    """Drop the database `name`."""
+    asyncio.run(execute(server, f"DROP DATABASE IF EXISTS `{name}`"))
 
 
-@asynccontextmanager
-async def administration(url: URL) -> AsyncIterator[AsyncConnection]:
-    """Connect to the server of `url`, to no database in particular."""
-    engine = create_async_engine(url.set(database=""), poolclass=NullPool)
-    async with engine.connect() as connection:
-        yield connection
+def empty(server: URL, name: str) -> None:
+    """Drop all that is in the database `name`, by making it anew."""
+    drop(server, name)
+    create(server, name)
+
+
+async def execute(url: URL, statement: str) -> Sequence[Any]:
+    """Execute `statement`; return the first column of its rows."""
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    async with asyncio.timeout(TIME_LIMIT), engine.connect() as connection:
+        result = await connection.execute(text(statement))
+        return result.scalars().all() if result.returns_rows else []

@@ -1,20 +1,36 @@
-"""PostgreSQL: the server that tests use, and making and dropping databases on it."""
+"""PostgreSQL: the server that tests use, and making and dropping databases on it.
+
+Nothing here may be called where an event loop runs.
+"""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from .answers import DRIVER
 from .errors import HarnessError
 from .server import postgresql
 
-CONNECT_TIMEOUT = 10  # seconds
+TIME_LIMIT: Final = 30  # seconds, for any statement here, connecting included
+
+DROP_ALL_SCHEMAS: Final = """
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', name);
+    END LOOP;
+    CREATE SCHEMA public;
+END $$
+"""
 
 
 @contextmanager
@@ -45,15 +61,14 @@ def database_url(server: URL, name: str) -> URL:
     return server.set(database=name)
 
 
-async def version(server: URL) -> str:
+def version(server: URL) -> str:
     """Return name and version of the server, such as "PostgreSQL 18.6".
 
     Raises:
         HarnessError: the server cannot be reached.
     """
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT), administration(server) as connection:
-            number: str = await connection.scalar(text("SHOW server_version"))
+        (number,) = asyncio.run(execute(server, "SHOW server_version"))
     except (SQLAlchemyError, OSError) as error:
         raise HarnessError(
             f"No PostgreSQL server for tests at {server!r}: {error or 'no answer'}\n"
@@ -63,27 +78,28 @@ async def version(server: URL) -> str:
     return f"PostgreSQL {number.split()[0]}"
 
 
-async def create(url: URL) -> None:
-    """Create the database that `url` names.
+def create(server: URL, name: str) -> None:
+    """Create the database `name`.
 
     Raises:
         sqlalchemy.exc.ProgrammingError: it exists.
     """
-    async with administration(url) as connection:
-        await connection.execute(text(f'CREATE DATABASE "{url.database}"'))
+    asyncio.run(execute(server, f'CREATE DATABASE "{name}"'))
 
 
-async def drop(url: URL) -> None:
-    """Drop the database that `url` names, with whatever is still connected to it."""
-    async with administration(url) as connection:
-        await connection.execute(text(f'DROP DATABASE IF EXISTS "{url.database}" WITH (FORCE)'))
+def drop(server: URL, name: str) -> None:
+    """Drop the database `name`, whoever is still connected to it."""
+    asyncio.run(execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
 
-@asynccontextmanager
-async def administration(url: URL) -> AsyncIterator[AsyncConnection]:
-    """Connect to the server of `url`, outside of transactions, where databases are made."""
-    engine = create_async_engine(
-        url.set(database="postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool
-    )
-    async with engine.connect() as connection:
-        yield connection
+def empty(server: URL, name: str) -> None:
+    """Drop all that is in the database `name`; quicker than to make it anew."""
+    asyncio.run(execute(server.set(database=name), DROP_ALL_SCHEMAS))
+
+
+async def execute(url: URL, statement: str) -> Sequence[Any]:
+    """Execute `statement` outside of transactions; return the first column of its rows."""
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    async with asyncio.timeout(TIME_LIMIT), engine.connect() as connection:
+        result = await connection.execute(text(statement))
+        return result.scalars().all() if result.returns_rows else []

@@ -34,21 +34,32 @@ def database_url(server: URL, name: str) -> URL:
     return server.set(database=f"{server.database}/{name}.db")
 
 
-async def version(server: URL) -> str:
+def version(server: URL) -> str:
     """Return name and version of the library, such as "SQLite 3.46.1"."""
     return f"SQLite {sqlite3.sqlite_version}"
 
 
-async def create(url: URL) -> None:
-    """Create the file that `url` names.
+def create(server: URL, name: str) -> None:
+    """Create the file of the database `name`.
 
     Raises:
         FileExistsError: it exists.
     """
-    Path(url.database or "").touch(exist_ok=False)
+    path(server, name).touch(exist_ok=False)
 
 
-async def drop(url: URL) -> None:
-    """Remove the file that `url` names, and those of its write-ahead log."""
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{url.database}{suffix}").unlink(missing_ok=True)
+def drop(server: URL, name: str) -> None:
+    """Remove the file of the database `name`, and those of its write-ahead log."""
+    for suffix in (".db", ".db-wal", ".db-shm"):
+        path(server, name).with_suffix(suffix).unlink(missing_ok=True)
+
+
+def empty(server: URL, name: str) -> None:
+    """Drop all that is in the database `name`, by making it anew."""
+    drop(server, name)
+    create(server, name)
+
+
+def path(server: URL, name: str) -> Path:
+    """Return the file of the database `name`."""
+    return Path(str(database_url(server, name).database))

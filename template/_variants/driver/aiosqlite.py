@@ -1,4 +1,4 @@
-"""What SQLAlchemy's dialect for aiosqlite calls on a connection to control its transactions."""
+"""What SQLAlchemy's dialect for aiosqlite calls on a connection, beyond PEP 249."""
 
 from typing import Any
 
@@ -8,9 +8,11 @@ def set_up(connection: Any) -> None:
     connection.isolation_level = None
 
 
-class TransactionControl:
-    """The isolation level of one connection of the sandbox."""
+class DriverConnection:
+    """The part of a sandbox's connection that depends on the driver."""
 
+    shared: Any
+    is_first: bool
     is_autocommit = False
 
     @property
@@ -21,6 +23,12 @@ class TransactionControl:
     @isolation_level.setter
     def isolation_level(self, level: str | None) -> None:
         self.is_autocommit = level is None
+
+    def create_function(self, *args: Any, **options: Any) -> None:
+        """Register a function when the dialect does so first: it cannot be registered again while
+        a statement runs on the shared connection."""
+        if self.is_first:
+            self.shared.create_function(*args, **options)
 
     def ignores(self, statement: str) -> bool:
         """Tell whether `statement` is the dialect's own, and means nothing in the sandbox."""

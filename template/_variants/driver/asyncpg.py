@@ -1,4 +1,4 @@
-"""What SQLAlchemy's dialect for asyncpg calls on a connection to control its transactions."""
+"""What SQLAlchemy's dialect for asyncpg calls on a connection, beyond PEP 249."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ def set_up(connection: Any) -> None:
     connection.autocommit = True
 
 
-class TransactionControl:
-    """The isolation level of one connection of the sandbox."""
+class DriverConnection:
+    """The part of a sandbox's connection that depends on the driver."""
 
     is_autocommit = False
 

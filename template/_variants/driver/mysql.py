@@ -1,4 +1,4 @@
-"""What SQLAlchemy's dialect for the driver calls on a connection to control its transactions."""
+"""What SQLAlchemy's dialect for the driver calls on a connection, beyond PEP 249."""
 
 import re
 from typing import Any, Final
@@ -12,8 +12,8 @@ def set_up(connection: Any) -> None:
     """Leave the shared connection as it is: its transactions begin by themselves."""
 
 
-class TransactionControl:
-    """The isolation level of one connection of the sandbox."""
+class DriverConnection:
+    """The part of a sandbox's connection that depends on the driver."""
 
     is_autocommit = False
     _sets_level = False

@@ -18,6 +18,8 @@ counts as committed.
 * After the test the outer transaction is rolled back.
 """
 
+from __future__ import annotations
+
 import asyncio
 import re
 import textwrap
@@ -32,7 +34,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from . import dialect as sql
-from .driver import TransactionControl, set_up
+from .driver import DriverConnection, set_up
 from .errors import CommitFirstError, TransactionControlError
 
 WAIT_LIMIT: Final = 5
@@ -46,7 +48,7 @@ RELEASE: Final = re.compile(r"RELEASE\b", re.IGNORECASE)
 class Sandbox:
     """One real connection, shared by all that a test does on one event loop."""
 
-    current: ClassVar["Sandbox | None"] = None
+    current: ClassVar[Sandbox | None] = None
 
     def __init__(self, url: URL) -> None:
         """Prepare a sandbox for connections to `url`. It connects when the first is asked for."""
@@ -72,7 +74,11 @@ class Sandbox:
             self._writer = None
             if self._begun:
                 self._begun = False
-                await greenlet_spawn(sql.send, self.shared, sql.END)
+                try:
+                    await greenlet_spawn(sql.send, self.shared, sql.END)
+                except Exception:
+                    self.shared = None  # lost, and so a new one is opened for the next test
+                    raise
 
     async def close(self) -> None:
         """Close the shared connection. The next one that is asked for opens it again."""
@@ -83,7 +89,7 @@ class Sandbox:
 
     def connect(
         self, dialect: Dialect, args: list[Any], options: dict[str, Any]
-    ) -> "SandboxConnection | None":
+    ) -> SandboxConnection | None:
         """Return a connection of this sandbox; None if it is asked for another database."""
         own_args, own_options = dialect.create_connect_args(self._url)
         if [*own_args] != [*args] or not own_options.items() <= options.items():
@@ -99,13 +105,13 @@ class Sandbox:
         await_only(asyncio.wait_for(self._set_up.wait(), WAIT_LIMIT))
         return SandboxConnection(self, is_first=False)
 
-    def check_out(self, connection: "SandboxConnection") -> None:
+    def check_out(self, connection: SandboxConnection) -> None:
         """Take note that the pool has set up `connection`, as its listeners for "connect" do."""
         connection.is_set_up = True
         self._set_up.set()
 
     @contextmanager
-    def turn(self, connection: "SandboxConnection", *, writes: bool) -> Iterator[None]:
+    def turn(self, connection: SandboxConnection, *, writes: bool) -> Iterator[None]:
         """Hold the shared connection for one statement of `connection`.
 
         Args:
@@ -122,12 +128,11 @@ class Sandbox:
                 self._begun = True
             if writes:
                 self._writer = connection
-            connection.task = asyncio.current_task()
             yield
         finally:
             self._turn.release()
 
-    def end(self, connection: "SandboxConnection", statements: str) -> None:
+    def end(self, connection: SandboxConnection, statements: str) -> None:
         """End the transaction of `connection`; one that has only read has nothing to end."""
         if self._writer is connection:
             with self.turn(connection, writes=True):
@@ -144,31 +149,26 @@ class Sandbox:
             self._writer = None
             self._turn.notify_all()
 
-    async def _wait_for_writer(self, connection: "SandboxConnection") -> None:
+    async def _wait_for_writer(self, connection: SandboxConnection) -> None:
         await self._turn.acquire()
         try:
             async with asyncio.timeout(WAIT_LIMIT):
-                while (writer := self._writer) not in (None, connection):
-                    if writer.task is asyncio.current_task() or writer.task.done():
-                        raise CommitFirstError(
-                            "Commit first: this statement waits for a transaction that the same"
-                            " task has left open, so it would wait for ever. The application would"
-                            f" not see its rows in production either. Its last statement: {shorten(writer.statement)}"
-                        )
+                while self._writer and self._writer is not connection:
+                    self._writer.refuse_own_task()
                     await self._turn.wait()
         except TimeoutError:
             self._turn.release()
             raise CommitFirstError(
                 f"This statement has waited {WAIT_LIMIT} seconds for the transaction of another"
-                " task, which may in turn wait for this one. Commit or roll it back first."
-                f" Its last statement: {shorten(writer.statement)}"
+                " task. Does that one wait for this? Commit it, or roll it back, before waiting."
+                f" Its last statement: {self._writer and self._writer.statement}"
             ) from None
         except BaseException:
             self._turn.release()
             raise
 
 
-class SandboxConnection(TransactionControl):
+class SandboxConnection(DriverConnection):
     """What a pool holds in place of a DBAPI connection: one transaction at a time in the sandbox.
 
     It has the methods of PEP 249 and those that the dialect calls; the rest is the shared one's.
@@ -179,7 +179,7 @@ class SandboxConnection(TransactionControl):
         self.shared = sandbox.shared
         self.is_first = is_first
         self.is_set_up = False
-        self.task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self.statement = ""
         self._savepoints = 0
         self._is_aborted = False
@@ -192,7 +192,7 @@ class SandboxConnection(TransactionControl):
         """Whether the sandbox is open, on the connection that it had when this one was made."""
         return self.sandbox is Sandbox.current and self.shared is self.sandbox.shared
 
-    def cursor(self, *_: Any, **__: Any) -> "SandboxCursor":
+    def cursor(self, *_: Any, **__: Any) -> SandboxCursor:
         """Return a cursor. It is never a server-side one: another transaction's rollback would
         close it, so a streamed result is read at once and handed out from memory."""
         return SandboxCursor(self)
@@ -213,6 +213,19 @@ class SandboxConnection(TransactionControl):
 
     def ping(self, *_: Any, **__: Any) -> None:
         """Do nothing: were the shared connection lost, so would be the test."""
+
+    def refuse_own_task(self) -> None:
+        """Refuse that the current task waits for this transaction, if nobody else can end it.
+
+        Raises:
+            CommitFirstError: the current task has used it last, or one that is done.
+        """
+        if self._task and (self._task is asyncio.current_task() or self._task.done()):
+            raise CommitFirstError(
+                "Commit first: this statement waits for a transaction that its own task has left"
+                " open, so it would wait for ever. The application would not see what is not"
+                f" committed in production either. Its last statement: {self.statement}"
+            )
 
     def _end(self, statements: str) -> None:
         self._savepoints, self._is_aborted = 0, False
@@ -241,9 +254,9 @@ class SandboxConnection(TransactionControl):
         if begins and not sql.CLAIMING.match(text):
             return None
         with self.sandbox.turn(self, writes=not is_read):
+            self._task, self.statement = asyncio.current_task(), shorten(text)
             if begins:
                 return None
-            self.statement = text
             try:
                 result = run()
             except Exception as error:
@@ -267,6 +280,7 @@ class SandboxCursor:
     """A cursor that takes its turn on the shared connection."""
 
     def __init__(self, connection: SandboxConnection) -> None:
+        # Not by assignment, which goes to the real cursor.
         vars(self).update(_connection=connection, _cursor=connection.shared.cursor())
 
     def __getattr__(self, name: str) -> Any:

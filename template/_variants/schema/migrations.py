@@ -29,9 +29,8 @@ def create_schema(database: Database) -> None:
 
 
 def drop_schema(database: Database) -> None:
-    """Empty `database` by making it anew: migrations may have made more than tables."""
-    outside_loops(asyncio.run, backend.drop(database.url))
-    outside_loops(asyncio.run, backend.create(database.url))
+    """Empty `database`: migrations may have made more than tables."""
+    outside_loops(backend.empty, database.server, database.name)
 
 
 async def create_test_tables(database: Database) -> None:

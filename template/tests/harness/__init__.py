@@ -16,9 +16,16 @@ Marker
 Read next: answers.py (what was chosen), isolation.py (how a test's writes disappear).
 """
 
-pytest_plugins = (
-    "tests.harness.lifecycle",
-    "tests.harness.loop",
-    "tests.harness.isolation",
-    "tests.harness.fixtures",
-)
+import pytest
+
+from . import lifecycle
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Prepare the run's database, then load fixtures: later ones override those of plugins."""
+    if early_config.known_args_namespace.help:
+        return
+    lifecycle.point_application_to_database(early_config)
+    for module in ("lifecycle", "loop", "isolation", "fixtures"):
+        early_config.pluginmanager.import_plugin(f"{__name__}.{module}")

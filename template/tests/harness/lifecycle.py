@@ -1,6 +1,5 @@
 """The run's database: found or started before the application is imported, dropped at the end."""
 
-import asyncio
 import os
 import secrets
 import sys
@@ -8,16 +7,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import URL
 
 from . import answers, application, backend
 from .errors import HarnessError
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,26 +33,27 @@ class Database:
 DATABASE: Final = pytest.StashKey[Database]()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Point the application to a database of this run's own, before anything can import it."""
-    if early_config.known_args_namespace.help:
-        return
+def point_application_to_database(config: pytest.Config) -> None:
+    """Point the application to a database of this run's own, before anything can import it.
+
+    Raises:
+        pytest.UsageError: it has been imported already, or there is no server.
+    """
     if application.PACKAGE in sys.modules:
         raise pytest.UsageError(
             f"{application.PACKAGE} was imported before the harness could point it to a database"
             " for tests. Load the harness first: addopts = ['-p', 'tests.harness', ...]"
         )
     cleanup = ExitStack()
-    early_config.add_cleanup(cleanup.close)
+    config.add_cleanup(cleanup.close)
     try:
         server = cleanup.enter_context(backend.server())
-        version = outside_loops(asyncio.run, backend.version(server))
+        version = outside_loops(backend.version, server)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     name = f"test_{application.PACKAGE}_{secrets.token_hex(4)}_{worker}"
-    database = early_config.stash[DATABASE] = Database(server, version, name)
+    database = config.stash[DATABASE] = Database(server, version, name)
     os.environ[application.DATABASE_URL] = database.url.render_as_string(hide_password=False)
 
 
@@ -88,15 +85,15 @@ def database(pytestconfig: pytest.Config) -> Iterator[Database]:
             f" {database.url!r}. Let it read its address from {application.DATABASE_URL}.",
             returncode=pytest.ExitCode.USAGE_ERROR,
         )
-    outside_loops(asyncio.run, backend.create(database.url))
+    outside_loops(backend.create, database.server, database.name)
     yield database
-    outside_loops(asyncio.run, backend.drop(database.url))
+    outside_loops(backend.drop, database.server, database.name)
 
 
-def outside_loops(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def outside_loops(function: Callable[..., Any], *args: Any) -> Any:
     """Call `function` in a thread of its own, where no event loop runs or is remembered.
 
     Raises whatever `function` raises.
     """
     with ThreadPoolExecutor(max_workers=1) as executor:
-        return executor.submit(function, *args, **kwargs).result()
+        return executor.submit(function, *args).result()

@@ -43,7 +43,7 @@ def create_app(engine: AsyncEngine) -> FastAPI:
         async with session_factory() as session:
             yield session
 
-    SessionDep = Annotated[AsyncSession, Depends(get_session)]  # noqa: N806
+    SessionDep = Annotated[AsyncSession, Depends(get_session)]
 
     async def add(text: str) -> None:
         async with session_factory.begin() as session:
@@ -111,8 +111,8 @@ def create_app(engine: AsyncEngine) -> FastAPI:
         """Send notes while they are read."""
 
         async def lines() -> AsyncIterator[str]:
-            async for text in await session.stream_scalars(select(Note.text).order_by(Note.text)):
-                yield f"{text}\n"
+            async for note in await session.stream_scalars(select(Note.text).order_by(Note.text)):
+                yield f"{note}\n"
 
         return StreamingResponse(lines())
 

@@ -1,0 +1,96 @@
+"""Fixtures that render projects, and share what is slow to make between them."""
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+from filelock import FileLock
+
+from .combinations import BACKENDS
+from .generated import UV, GeneratedProject, copy_template, render
+
+Generate = Callable[..., GeneratedProject]
+
+SERVERS: Final = {
+    "postgresql": os.environ.get("POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/postgres"),
+    "mysql": os.environ.get("MARIADB_URL", "mysql://root@127.0.0.1:3306"),
+}
+"""The servers that tests use beside the one that a project starts for itself."""
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the processes of this run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template, in a folder without git."""
+    return copy_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def generate(template: Path, tmp_path: Path) -> Generate:
+    """Render a project with the given answers; what it runs, it installs for itself first."""
+
+    def generate(**answers: Any) -> GeneratedProject:
+        return render(tmp_path / "project", template, **answers)
+
+    return generate
+
+
+@pytest.fixture
+def generate_installed(generate: Generate, shared_folder: Path) -> Generate:
+    """Render a project that uses one environment with all that have the same requirements.
+
+    What it runs, it runs as if that environment were activated, and with no other of uv's help.
+    """
+
+    def generate_installed(
+        driver: str = "asyncpg", runner: str = "pytest-asyncio", **answers: Any
+    ) -> GeneratedProject:
+        if BACKENDS[driver] == "mysql":
+            require_server("mysql")
+        project = generate(driver=driver, runner=runner, **answers)
+        environment = shared_folder / f"environment-{driver}-{runner}"
+        installed = Path(f"{environment}.installed")
+        with FileLock(f"{environment}.lock"):
+            if not installed.exists():
+                sync = UV, "sync", "--quiet", "--no-install-project"
+                project.run(*sync, UV_PROJECT_ENVIRONMENT=str(environment))
+                installed.touch()
+        return replace(
+            project,
+            variables={
+                "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
+                "PYTHONPATH": "src",
+                "MYPY_CACHE_DIR": f"{environment}.mypy",
+            },
+        )
+
+    return generate_installed
+
+
+def require_server(backend: str) -> str:
+    """Return the address of a server that must run already.
+
+    Raises:
+        pytest.skip.Exception: it cannot be reached; with REQUIRE_SERVERS set, a failure.
+    """
+    url = SERVERS[backend]
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=5).close()
+    except OSError as error:
+        message = f"no server at {url}: {error}"
+        if os.environ.get("REQUIRE_SERVERS"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return url

@@ -1,0 +1,84 @@
+"""Rendering projects, and running commands in them as their owner would."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import copier
+
+TEMPLATE: Final = Path(__file__).parents[1]
+UV: Final = os.environ.get("UV", "uv")
+
+
+def render(destination: Path, template: Path, **answers: Any) -> "GeneratedProject":
+    """Render the template into `destination`, with defaults for what `answers` leaves open."""
+    copier.run_copy(str(template), destination, data=answers, defaults=True, quiet=True)
+    return GeneratedProject(destination)
+
+
+def copy_template(destination: Path) -> Path:
+    """Copy what copier reads to a plain folder: rendering from a git checkout is slower."""
+    shutil.copytree(TEMPLATE / "template", destination / "template")
+    shutil.copy(TEMPLATE / "copier.yml", destination)
+    return destination
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment variables, less those that would reach into a project's tests."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST_", "COV_", "UV_PROJECT"))
+        and name not in ("VIRTUAL_ENV", "DATABASE_URL", "TEST_DATABASE_URL", "PYTHONPATH")
+    } | {"UV_PYTHON": sys.executable, "NO_COLOR": "1"}
+
+
+@dataclass(frozen=True)
+class GeneratedProject:
+    """A rendered project."""
+
+    path: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, *command: str, exit_code: int = 0, **variables: str) -> str:
+        """Run a command in the project's folder; return what it prints.
+
+        Args:
+            command: the command and its arguments.
+            exit_code: the one that is expected.
+            variables: environment variables to set.
+
+        Raises:
+            AssertionError: it exits with another code. The message has all one needs to repeat it.
+            subprocess.TimeoutExpired: it takes longer than five minutes.
+        """
+        environment = clean_environment() | dict(self.variables) | variables
+        process = subprocess.run(
+            command,
+            cwd=self.path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert process.returncode == exit_code, (
+            f"exit code {process.returncode} instead of {exit_code}\n"
+            f"$ cd {self.path}\n$ {' '.join(command)}\n{process.stdout}"
+        )
+        return process.stdout
+
+    def files(self) -> dict[str, str]:
+        """Return the text of all files by their path."""
+        return {
+            str(file.relative_to(self.path)): file.read_text()
+            for file in sorted(self.path.rglob("*"))
+            if file.is_file() and "__pycache__" not in file.parts
+        }

@@ -1,0 +1,94 @@
+"""Answers that are no good are refused before anything is written; the others arrive as given."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .conftest import Generate
+
+REFUSED = [
+    ("project_name", "", "letters, digits, space . _ - only"),
+    ("project_name", 'My "App"', "letters, digits, space . _ - only"),
+    ("project_name", "My \\App", "letters, digits, space . _ - only"),
+    ("project_name", "My App\n", "letters, digits, space . _ - only"),
+    ("project_name", "My 🚀", "letters, digits, space . _ - only"),
+    ("project_name", "../app", "letters, digits, space . _ - only"),
+    ("project_name", "x" * 61, "letters, digits, space . _ - only"),
+    ("package_name", "", "like my_app, at most 40 characters"),
+    ("package_name", "My-App", "like my_app, at most 40 characters"),
+    ("package_name", "1st", "like my_app, at most 40 characters"),
+    ("package_name", "../app", "like my_app, at most 40 characters"),
+    ("package_name", "app\n", "like my_app, at most 40 characters"),
+    ("package_name", "x" * 41, "like my_app, at most 40 characters"),
+    ("package_name", "class", "a keyword of Python"),
+    ("package_name", "sqlalchemy", "taken by another package"),
+    ("package_name", "tests", "taken by another package"),
+    ("description", "two\nlines", "one line of plain text"),
+    ("description", "a \x1b[31mred\x1b[0m one", "one line of plain text"),
+    ("author_name", "Doe, Jane", "one line without commas"),
+    ("author_email", "jane", "not an e-mail address"),
+    ("author_email", 'jane"@example.com', "not an e-mail address"),
+    ("python_min", "3.9", "Invalid choice for 'python_min'"),
+    ("driver", "oracle", "Invalid choice for 'driver'"),
+    ("isolation", "none", "Invalid choice for 'isolation'"),
+    ("loop_scope", "test", "Invalid choice for 'loop_scope'"),
+    ("runner", "trio", "Invalid choice for 'runner'"),
+    ("schema", "none", "Invalid choice for 'schema'"),
+]
+
+
+@pytest.mark.parametrize(("question", "answer", "message"), REFUSED)
+def test_refused(
+    generate: Generate, tmp_path: Path, question: str, answer: str, message: str
+) -> None:
+    author = {"author_name": "Jane"} if question == "author_email" else {}
+    with pytest.raises(ValueError, match=message):
+        generate(**author, **{question: answer})
+    assert not (tmp_path / "project").exists()
+
+
+HOSTILE = [
+    "plain",
+    'with "quotes" and \\backslashes\\',
+    "it's {{ jinja }} and {% raw %} and # a comment",
+    '"\nbuild-backend = "evil'.replace("\n", " "),
+    "🚀 naïve \u202eright to left",
+    "]]] '''' \"\"\"",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_free_text_arrives_as_given(generate: Generate, text: str) -> None:
+    name = text.replace(",", "")
+    files = generate(description=text, author_name=name, author_email="a@example.com").files()
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    assert project["description"] == text
+    assert project["authors"] == [{"name": name, "email": "a@example.com"}]
+    assert yaml.safe_load(files[".copier-answers.yml"])["description"] == text
+    for path, content in files.items():
+        if path.endswith(".py"):
+            ast.parse(content)
+
+
+@pytest.mark.parametrize(
+    ("project_name", "package_name"),
+    [
+        ("My App", "my_app"),
+        ("Shop 2.0", "shop_2_0"),
+        ("2 Shops", "shops"),
+        ("日本語", "my_app"),
+        ("a__b--c", "a_b_c"),
+    ],
+)
+def test_the_package_s_name_follows_the_project_s(
+    generate: Generate, project_name: str, package_name: str
+) -> None:
+    assert f"src/{package_name}/main.py" in generate(project_name=project_name).files()
+
+
+def test_names_that_nobody_has_given(generate: Generate) -> None:
+    project = tomllib.loads(generate().files()["pyproject.toml"])["project"]
+    assert "authors" not in project

@@ -1,0 +1,20 @@
+"""Every combination, on real databases: rendered, checked, and its tests run as a user would."""
+
+import pytest
+
+from .combinations import COMBINATIONS, Combination
+from .conftest import Generate
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
+def test_combination(generate_installed: Generate, combination: Combination) -> None:
+    project = generate_installed(**combination._asdict())
+    project.run("ruff", "check", "--no-cache")
+    project.run("ruff", "format", "--check", "--no-cache")
+    project.run("mypy")
+    output = project.run("pytest")
+    assert (
+        f"+{combination.driver}, {combination.isolation}, {combination.loop_scope} loop,"
+        f" {combination.runner}; "
+    ) in output
+    assert " skipped" not in output

@@ -1,0 +1,66 @@
+"""Tests give the same results in any order, alone, in parallel, in classes and in packages."""
+
+import random
+
+import pytest
+
+from .combinations import BACKENDS, ISOLATIONS, LOOP_SCOPES, RUNNERS
+from .conftest import Generate
+
+SHUFFLE = """
+
+def pytest_collection_modifyitems(items):
+    import random
+    random.Random({seed}).shuffle(items)
+"""
+
+IN_A_CLASS_OF_A_PACKAGE = """
+import httpx
+import pytest
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+class TestItems:
+    async def test_create(self, client: httpx.AsyncClient, attempt: int) -> None:
+        assert (await client.post("/items", json={"name": "chair"})).status_code == 201
+
+    @pytest.mark.real_commits
+    async def test_create_for_real(self, client: httpx.AsyncClient, attempt: int) -> None:
+        assert (await client.post("/items", json={"name": "chair"})).status_code == 201
+
+    def test_without_a_loop(self, attempt: int) -> None:
+        assert attempt
+"""
+
+
+@pytest.mark.parametrize(("driver", "loop_scope"), zip(BACKENDS, LOOP_SCOPES, strict=True))
+@pytest.mark.parametrize(("isolation", "runner"), zip(ISOLATIONS, RUNNERS, strict=True))
+def test_any_order(
+    generate_installed: Generate, driver: str, loop_scope: str, isolation: str, runner: str
+) -> None:
+    project = generate_installed(
+        driver=driver, isolation=isolation, loop_scope=loop_scope, runner=runner
+    )
+    for package in ("shop", "office"):
+        folder = project.path / "tests" / package
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+        (folder / "test_chairs.py").write_text(IN_A_CLASS_OF_A_PACKAGE)
+    conftest = project.path / "tests/conftest.py"
+    seed = random.randrange(1000)
+    print(f"seed {seed}")  # noqa: T201 - shown where the test fails
+    conftest.write_text(conftest.read_text() + SHUFFLE.format(seed=seed))
+
+    project.run("pytest")
+    project.run("pytest", "-n", "2")
+
+
+def test_alone_and_again(generate_installed: Generate) -> None:
+    project = generate_installed()
+    (project.path / "tests/test_failing.py").write_text(
+        "async def test_fails(client):\n"
+        "    assert (await client.post('/items', json={'name': 'chair'})).status_code == 0\n"
+    )
+    assert "1 failed" in project.run("pytest", exit_code=1)
+    assert "1 failed" in project.run("pytest", "--lf", exit_code=1)
+    assert "1 passed" in project.run("pytest", "tests/test_items.py::test_create")

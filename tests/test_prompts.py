@@ -1,0 +1,88 @@
+"""The dialogue, as somebody at a terminal has it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import copier
+import pytest
+import yaml
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+ENTER = "\r"
+DOWN = "\x1b[B"
+ERASE = "\x15"  # Ctrl-U
+INTERRUPT = "\x03"
+
+
+@pytest.fixture
+def keyboard() -> Iterator[PipeInput]:
+    """Keys to press; all of them before copier asks."""
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        yield keys
+
+
+def answers(project: Path) -> dict[str, str]:
+    """Read what copier has recorded."""
+    recorded: dict[str, str] = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    return recorded
+
+
+def test_enter_alone_gives_the_defaults(
+    keyboard: PipeInput, template: Path, tmp_path: Path
+) -> None:
+    keyboard.send_text(ENTER * 10)
+    copier.run_copy(str(template), tmp_path / "asked", quiet=True)
+    copier.run_copy(str(template), tmp_path / "defaults", quiet=True, defaults=True)
+    assert answers(tmp_path / "asked") == answers(tmp_path / "defaults")
+
+
+def test_every_question_is_asked_in_the_order_of_decisions(
+    keyboard: PipeInput, template: Path, tmp_path: Path
+) -> None:
+    keyboard.send_text(f"{ERASE}Book Shop{ENTER}")
+    keyboard.send_text(f"{ERASE}shop{ENTER}")
+    keyboard.send_text(f'Sells "books" \\ é{ENTER}')
+    keyboard.send_text(f"Ann{ENTER}")
+    keyboard.send_text(f"ann@example.com{ENTER}")
+    keyboard.send_text(DOWN + ENTER)
+    keyboard.send_text(DOWN * 2 + ENTER)
+    keyboard.send_text(DOWN + ENTER)
+    keyboard.send_text(DOWN * 4 + ENTER)
+    keyboard.send_text(DOWN + ENTER)
+    keyboard.send_text(DOWN + ENTER)
+    copier.run_copy(str(template), tmp_path / "shop", quiet=True)
+    given = answers(tmp_path / "shop")
+    del given["_src_path"]
+    assert given == {
+        "project_name": "Book Shop",
+        "package_name": "shop",
+        "description": 'Sells "books" \\ é',
+        "author_name": "Ann",
+        "author_email": "ann@example.com",
+        "python_min": "3.12",
+        "driver": "aiosqlite",
+        "isolation": "create_drop",
+        "loop_scope": "function",
+        "runner": "anyio",
+        "schema": "models",
+    }
+
+
+def test_an_invalid_name_cannot_be_entered(
+    keyboard: PipeInput, template: Path, tmp_path: Path
+) -> None:
+    keyboard.send_text(ENTER)
+    keyboard.send_text(f"{ERASE}class{ENTER}")  # refused: the question stays
+    keyboard.send_text(f"{ERASE}lesson{ENTER}")
+    keyboard.send_text(ENTER * 8)
+    copier.run_copy(str(template), tmp_path / "project", quiet=True)
+    assert answers(tmp_path / "project")["package_name"] == "lesson"
+
+
+def test_ctrl_c_leaves_nothing_behind(keyboard: PipeInput, template: Path, tmp_path: Path) -> None:
+    keyboard.send_text(ENTER * 3 + INTERRUPT)
+    with pytest.raises(copier.errors.CopierAnswersInterrupt):
+        copier.run_copy(str(template), tmp_path / "project", quiet=True)
+    assert not (tmp_path / "project").exists()

@@ -1,0 +1,80 @@
+"""What is rendered: what was chosen, and nothing else."""
+
+import re
+import tomllib
+from collections.abc import Callable
+
+import pytest
+
+from .combinations import BACKENDS, COMBINATIONS, ISOLATIONS, RUNNERS, Combination
+from .conftest import Generate
+
+ALWAYS = {
+    ".copier-answers.yml",
+    ".env.example",
+    ".gitignore",
+    "README.md",
+    "migrations/env.py",
+    "migrations/script.py.mako",
+    "migrations/versions/0001_items.py",
+    "pyproject.toml",
+    "src/my_app/__init__.py",
+    "src/my_app/database.py",
+    "src/my_app/health.py",
+    "src/my_app/items.py",
+    "src/my_app/main.py",
+    "src/my_app/models.py",
+    "src/my_app/py.typed",
+    "src/my_app/settings.py",
+    "tests/__init__.py",
+    "tests/conftest.py",
+    "tests/harness/__init__.py",
+    "tests/harness/answers.py",
+    "tests/harness/application.py",
+    "tests/harness/backend.py",
+    "tests/harness/errors.py",
+    "tests/harness/fixtures.py",
+    "tests/harness/isolation.py",
+    "tests/harness/lifecycle.py",
+    "tests/harness/loop.py",
+    "tests/harness/notes.py",
+    "tests/harness/schema.py",
+    "tests/test_contract.py",
+    "tests/test_health.py",
+    "tests/test_items.py",
+}
+ONLY_IF: dict[str, Callable[[Combination], bool]] = {
+    "tests/harness/server.py": lambda chosen: chosen.backend == "postgresql",
+    "tests/harness/sandbox.py": lambda chosen: chosen.isolation == "savepoint",
+    "tests/harness/dialect.py": lambda chosen: chosen.isolation == "savepoint",
+    "tests/harness/driver.py": lambda chosen: chosen.isolation == "savepoint",
+}
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
+def test_only_what_was_chosen(generate: Generate, combination: Combination) -> None:
+    files = generate(**combination._asdict()).files()
+    assert set(files) == ALWAYS | {path for path, when in ONLY_IF.items() if when(combination)}
+
+    others = ({*BACKENDS, *ISOLATIONS, *RUNNERS, "pytest_asyncio"}) - {*combination}
+    if combination.runner == "pytest-asyncio":
+        others.remove("pytest_asyncio")
+    pattern = re.compile(rf"\b({'|'.join(others)})\b")
+    for path, content in files.items():
+        if path not in ("README.md", ".copier-answers.yml"):
+            assert not pattern.search(content), path
+
+        assert "{%" not in content, path
+        assert "{{" not in content, path
+        assert not re.search(r"[ \t]$", content, re.MULTILINE), path
+        assert not re.search(r"\n{4}|\A\n|\n\n\Z", content), path
+        assert not content or content.endswith("\n"), path
+
+
+@pytest.mark.parametrize("python_min", ["3.11", "3.12", "3.13", "3.14"])
+def test_the_oldest_python(generate_installed: Generate, python_min: str) -> None:
+    project = generate_installed(python_min=python_min)
+    pyproject = tomllib.loads(project.files()["pyproject.toml"])
+    assert pyproject["project"]["requires-python"] == f">={python_min}"
+    project.run("ruff", "check", "--no-cache")
+    project.run("ruff", "format", "--check", "--no-cache")
