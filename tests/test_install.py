@@ -17,8 +17,7 @@ def test_nothing_is_missing(generate: Generate, driver: str) -> None:
     if BACKENDS[driver] == "mysql":
         require_server("mysql")
     project = generate(driver=driver)
-    project.run(UV, "run", "pytest", "-n", "2")
-    project.run(UV, "run", "pytest", "--cov", "--cov-report=term", "tests/test_items.py")
+    project.run(UV, "run", "pytest", "-n", "2", "--cov")
 
 
 def test_it_serves(generate: Generate) -> None:

@@ -4,11 +4,13 @@ import pytest
 
 from .combinations import COMBINATIONS, Combination
 from .conftest import Generate
+from .test_rendering import check_files
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
 def test_combination(generate_installed: Generate, combination: Combination) -> None:
     project = generate_installed(**combination._asdict())
+    check_files(project.files(), combination)
     project.run("ruff", "check", "--no-cache")
     project.run("ruff", "format", "--check", "--no-cache")
     project.run("mypy")

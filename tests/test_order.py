@@ -1,6 +1,7 @@
 """Tests give the same results in any order, alone, in parallel, in classes and in packages."""
 
 import random
+from itertools import cycle
 
 import pytest
 
@@ -11,6 +12,7 @@ SHUFFLE = """
 
 def pytest_collection_modifyitems(items):
     import random
+from itertools import cycle
     random.Random({seed}).shuffle(items)
 """
 
@@ -33,8 +35,10 @@ class TestItems:
 """
 
 
-@pytest.mark.parametrize(("driver", "loop_scope"), zip(BACKENDS, LOOP_SCOPES, strict=True))
-@pytest.mark.parametrize(("isolation", "runner"), zip(ISOLATIONS, RUNNERS, strict=True))
+@pytest.mark.parametrize(
+    ("driver", "loop_scope", "isolation", "runner"),
+    [*zip(BACKENDS, LOOP_SCOPES, cycle(ISOLATIONS), cycle(RUNNERS), strict=False)],
+)
 def test_any_order(
     generate_installed: Generate, driver: str, loop_scope: str, isolation: str, runner: str
 ) -> None:

@@ -9,7 +9,7 @@ ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
 END: Final = "ROLLBACK"
 
 READ: Final = re.compile(
-    r"(SELECT|VALUES|EXPLAIN|PRAGMA|WITH(?!.*\b(INSERT|UPDATE|DELETE)))\b",
+    r"(SELECT|VALUES|EXPLAIN|PRAGMA(?!.*=)|WITH(?!.*\b(INSERT|UPDATE|DELETE)))\b",
     re.IGNORECASE | re.DOTALL,
 )
 """A statement that neither writes nor locks."""

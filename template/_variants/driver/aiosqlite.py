@@ -31,5 +31,8 @@ class DriverConnection:
             self.shared.create_function(*args, **options)
 
     def ignores(self, statement: str) -> bool:
-        """Tell whether `statement` is the dialect's own, and means nothing in the sandbox."""
-        return False
+        """Tell whether `statement` is the dialect's own, and means nothing in the sandbox.
+
+        The dialect sends one such whenever the isolation level changes.
+        """
+        return statement.startswith("PRAGMA read_uncommitted")

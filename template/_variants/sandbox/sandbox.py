@@ -57,6 +57,7 @@ class Sandbox:
         self._set_up = asyncio.Event()
         self._begun = False
         self._writer: SandboxConnection | None = None
+        self._recovery: asyncio.Task[None] | None = None
         self.shared: Any = None
 
     @contextmanager
@@ -129,6 +130,23 @@ class Sandbox:
             if writes:
                 self._writer = connection
             yield
+        except asyncio.CancelledError:
+            # The statement may still be running. Whoever was cancelled does not wait for its end.
+            self._recovery = asyncio.create_task(self._recover(connection.running))
+            raise
+        except BaseException:
+            self._turn.release()
+            raise
+        else:
+            self._turn.release()
+
+    async def _recover(self, statement: asyncio.Future[Any] | None) -> None:
+        """Let a cancelled statement end, roll its transaction back, and let the others go on."""
+        try:
+            if statement:
+                await asyncio.wait([statement])
+                statement.cancelled() or statement.exception()  # nobody else wants to know
+            await greenlet_spawn(self.release, sql.ROLLBACK)
         finally:
             self._turn.release()
 
@@ -181,6 +199,7 @@ class SandboxConnection(DriverConnection):
         self.is_set_up = False
         self._task: asyncio.Task[Any] | None = None
         self.statement = ""
+        self.running: asyncio.Future[Any] | None = None
         self._savepoints = 0
         self._is_aborted = False
 
@@ -257,8 +276,10 @@ class SandboxConnection(DriverConnection):
             self._task, self.statement = asyncio.current_task(), shorten(text)
             if begins:
                 return None
+            self.running = asyncio.ensure_future(greenlet_spawn(run))
             try:
-                result = run()
+                # Shielded, as some drivers close a connection when they are cancelled.
+                result = await_only(asyncio.shield(self.running))
             except Exception as error:
                 self._fail(error)
                 raise
