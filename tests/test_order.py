@@ -12,7 +12,6 @@ SHUFFLE = """
 
 def pytest_collection_modifyitems(items):
     import random
-from itertools import cycle
     random.Random({seed}).shuffle(items)
 """
 

@@ -4,7 +4,11 @@ import re
 from typing import Any, Final
 
 BEGIN: Final = "BEGIN; SAVEPOINT sandbox"
-COMMIT: Final = "RELEASE SAVEPOINT sandbox; SAVEPOINT sandbox"
+# Deferred constraints are checked as at a real COMMIT, and are deferred again after it.
+COMMIT: Final = (
+    "SAVEPOINT checked; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK TO SAVEPOINT checked;"
+    " RELEASE SAVEPOINT sandbox; SAVEPOINT sandbox"
+)
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
 END: Final = "ROLLBACK"
 
@@ -25,8 +29,17 @@ COMMITTING: Final = re.compile(r"(?!)")  # what commits by itself refuses to run
 
 
 def send(connection: Any, statements: str) -> None:
-    """Execute statements without parameters, in one round trip."""
-    connection.run_async(lambda driver: driver.execute(statements))
+    """Execute statements without parameters, in one round trip.
+
+    Raises:
+        DBAPI's IntegrityError: a deferred constraint is violated.
+    """
+    try:
+        connection.run_async(lambda driver: driver.execute(statements))
+    except Exception as error:
+        if str(getattr(error, "sqlstate", "")).startswith("23"):
+            raise connection.dbapi.IntegrityError(str(error)) from error
+        raise
 
 
 def aborts_transaction(error: Exception) -> bool:
