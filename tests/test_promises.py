@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from .combinations import BACKENDS
 from .conftest import Generate
 
 BROKEN = [
@@ -110,3 +111,96 @@ def test_a_broken_harness_is_noticed(
     path.write_text(source.replace(promise, breach))
     output = project.run("pytest", f"tests/test_contract.py::{story}", "-q", exit_code=1)
     assert re.search(rf"^(FAILED|ERROR) tests/test_contract.py::{story}::", output, re.MULTILINE)
+
+
+BREACHES = """
+import asyncio
+
+import pytest
+from sqlalchemy import insert, text
+from starlette.testclient import TestClient
+from tests.harness.notes import Note
+
+kept = []
+
+
+async def test_commit_first(session, client):
+    session.add(Note(text="a"))
+    await session.flush()
+    await client.get("/items")
+
+
+async def test_wait_for_each_other(session, client):
+    session.add(Note(text="a"))
+    await session.flush()
+    await asyncio.create_task(client.get("/items"))
+
+
+async def test_transaction_left_open(engine):
+    kept.append(await engine.connect())
+    await kept[0].execute(insert(Note).values(text="a"))
+
+
+async def test_connection_of_another_test(session):
+    assert (await session.execute(text("SELECT * FROM contract_notes"))).all() == []
+    await kept[0].execute(insert(Note).values(text="b"))
+
+
+async def test_task_left_running(session_factory):
+    async def go_on():
+        async with session_factory() as session:
+            await session.execute(text("SELECT 1"))
+            await asyncio.sleep(0.05)
+            await session.execute(insert(Note).values(text="c"))
+
+    kept.append(asyncio.create_task(go_on()))
+    await asyncio.sleep(0.02)
+
+
+async def test_meanwhile():
+    with pytest.raises(Exception, match="a test that is over"):
+        await kept[-1]
+
+
+async def test_raw_commit(session):
+    await session.execute(text("COMMIT"))
+
+
+async def test_another_loop(app):
+    TestClient(app).get("/items")
+
+
+async def test_isolation_level(engine):
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="SERIALIZABLE")
+
+
+async def test_next_is_clean(session):
+    await kept[0].close()
+    assert (await session.execute(text("SELECT * FROM contract_notes"))).all() == []
+"""
+
+NOTICED = {
+    "test_commit_first": "CommitFirstError: Commit first: ",
+    "test_wait_for_each_other": "CommitFirstError: This statement has waited 5 seconds",
+    "test_transaction_left_open": "LeakError: This test has left a transaction open; ",
+    "test_connection_of_another_test": "LeakError: This connection was taken from the pool in",
+    "test_raw_commit": "TransactionControlError: A raw 'COMMIT' ends a transaction",
+    "test_another_loop": "WrongLoopError: The database is used on another event loop",
+    "test_isolation_level": "TransactionControlError: The sandbox shows READ COMMITTED",
+}
+
+
+@pytest.mark.parametrize("driver", BACKENDS)
+def test_a_breach_of_the_contract_is_noticed(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver)
+    (project.path / "tests/test_breaches.py").write_text(BREACHES)
+    ignored = "ignore::DeprecationWarning"  # of Starlette's TestClient
+    output = project.run("pytest", "-W", ignored, "tests/test_breaches.py", exit_code=1)
+    for test, message in NOTICED.items():
+        if driver == "aiosqlite" and test == "test_isolation_level":
+            continue  # SQLite is serializable: there is nothing else to ask for
+        assert re.search(rf"^(FAILED|ERROR) tests/test_breaches.py::{test} ", output, re.MULTILINE)
+        assert f"tests.harness.errors.{message}" in output
+    for test in ("test_meanwhile", "test_next_is_clean"):
+        assert f"::{test} " not in output

@@ -35,7 +35,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from . import dialect as sql
 from .driver import DriverConnection, set_up
-from .errors import CommitFirstError, TransactionControlError
+from .errors import CommitFirstError, LeakError, TransactionControlError, WrongLoopError
 
 WAIT_LIMIT: Final = 5
 """Seconds that a statement waits for the transaction of another task."""
@@ -51,18 +51,24 @@ class Sandbox:
     current: ClassVar[Sandbox | None] = None
 
     def __init__(self, url: URL) -> None:
-        """Prepare a sandbox for connections to `url`. It connects when the first is asked for."""
+        """Prepare a sandbox for connections to `url`, on the event loop that runs.
+
+        It connects when the first connection is asked for.
+        """
         self._url = url
+        self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Condition()  # held while the shared connection is in use
         self._set_up = asyncio.Event()
         self._begun = False
         self._writer: SandboxConnection | None = None
+        self.test: object = None  # another one for each test
         self._recovery: asyncio.Task[None] | None = None
         self.shared: Any = None
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Let connections to the tests' database be connections of this sandbox."""
+        """Let connections to the tests' database be connections of this sandbox, for one test."""
+        self.test = object()
         Sandbox.current = self
         try:
             yield
@@ -70,9 +76,13 @@ class Sandbox:
             Sandbox.current = None
 
     async def roll_back(self) -> None:
-        """Forget all that was written since the sandbox was opened."""
+        """Forget all that was written since the sandbox was opened.
+
+        Raises:
+            LeakError: a transaction is still open.
+        """
         async with self._turn:
-            self._writer = None
+            writer, self._writer = self._writer, None
             if self._begun:
                 self._begun = False
                 try:
@@ -80,6 +90,11 @@ class Sandbox:
                 except Exception:
                     self.shared = None  # lost, and so a new one is opened for the next test
                     raise
+        if writer:
+            raise LeakError(
+                "This test has left a transaction open; close its session or connection."
+                f" Its last statement: {writer.statement}"
+            )
 
     async def close(self) -> None:
         """Close the shared connection. The next one that is asked for opens it again."""
@@ -95,6 +110,7 @@ class Sandbox:
         own_args, own_options = dialect.create_connect_args(self._url)
         if [*own_args] != [*args] or not own_options.items() <= options.items():
             return None
+        self._refuse_other_loop()
         await_only(self._turn.acquire())
         try:
             if self.shared is None:
@@ -107,8 +123,9 @@ class Sandbox:
         return SandboxConnection(self, is_first=False)
 
     def check_out(self, connection: SandboxConnection) -> None:
-        """Take note that the pool has set up `connection`, as its listeners for "connect" do."""
-        connection.is_set_up = True
+        """Take note that the pool has set up `connection`, and hands it out in the current test."""
+        self._refuse_other_loop()
+        connection.is_set_up, connection.test = True, self.test
         self._set_up.set()
 
     @contextmanager
@@ -167,6 +184,14 @@ class Sandbox:
             self._writer = None
             self._turn.notify_all()
 
+    def _refuse_other_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongLoopError(
+                "The database is used on another event loop than the test's, where its connections"
+                " do not work. Starlette's TestClient starts such a loop; call the application"
+                " through the fixture `client` instead."
+            )
+
     async def _wait_for_writer(self, connection: SandboxConnection) -> None:
         await self._turn.acquire()
         try:
@@ -197,6 +222,7 @@ class SandboxConnection(DriverConnection):
         self.shared = sandbox.shared
         self.is_first = is_first
         self.is_set_up = False
+        self.test: object = None  # the one that has it checked out
         self._task: asyncio.Task[Any] | None = None
         self.statement = ""
         self.running: asyncio.Future[Any] | None = None
@@ -262,6 +288,13 @@ class SandboxConnection(DriverConnection):
         if not self.is_set_up:
             # Listeners for "connect" say to each connection what the shared one has heard already.
             return run() if self.is_first or is_read else None
+        if self.test is None:
+            return None  # in the pool, where it is only asked whether it is alive
+        if self.test is not self.sandbox.test:
+            raise LeakError(
+                "This connection was taken from the pool in a test that is over. Was a task, a"
+                f" session or a connection left open? Its last statement: {self.statement}"
+            )
         if self.ignores(text):
             return None
         refuse_transaction_control(text)
@@ -360,3 +393,10 @@ def check_out(connection: Any, entry: ConnectionPoolEntry, _: object) -> None:
         if not connection.is_open:
             raise DisconnectionError("this connection belongs to a sandbox that is closed")
         connection.sandbox.check_out(connection)
+
+
+@event.listens_for(Pool, "checkin")
+def check_in(connection: Any, entry: ConnectionPoolEntry) -> None:
+    """Take note that the connection is in the pool again."""
+    if isinstance(connection, SandboxConnection):
+        connection.test = None

@@ -15,6 +15,14 @@ class TransactionControlError(HarnessError):
     """A statement would take the control of transactions out of the sandbox's hands."""
 
 
+class WrongLoopError(HarnessError):
+    """The database is used on another event loop than the test's."""
+
+
+class LeakError(HarnessError):
+    """A test has left something open that would reach into the next."""
+
+
 def check_isolation_level(level: object, allowed: Container[object]) -> None:
     """Refuse isolation levels that one connection cannot show.
 
