@@ -56,6 +56,36 @@ def test_no_server(generate_installed: Generate, driver: str, url: str, message:
     assert "secret" not in output
 
 
+def test_an_application_with_another_database_is_not_touched(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite")
+    production = project.path / "production.db"
+    settings = project.path / "src/my_app/settings.py"
+    fixed = f"settings = Settings(database_url='sqlite+aiosqlite:///{production}')"
+    settings.write_text(settings.read_text().replace("settings = Settings()", fixed))
+    output = project.run("pytest", exit_code=USAGE_ERROR)
+    assert "The application connects to sqlite+aiosqlite:///" in output
+    assert "Let it read its address from DATABASE_URL." in output
+    assert not production.exists()
+
+
+def test_neither_env_nor_environment_matters(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite")
+    production = project.path / "production.db"
+    url = f"sqlite+aiosqlite:///{production}"
+    (project.path / ".env").write_text(f"DATABASE_URL={url}\n")
+    project.run("pytest", DATABASE_URL=url)
+    assert not production.exists()
+
+
+def test_an_application_that_is_imported_too_early_is_refused(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite")
+    pyproject = project.path / "pyproject.toml"
+    late = '["-p", "my_app.settings", "-p", "tests.harness"]'
+    pyproject.write_text(pyproject.read_text().replace('["-p", "tests.harness"]', late))
+    output = project.run("pytest", exit_code=USAGE_ERROR, DATABASE_URL="sqlite+aiosqlite://")
+    assert "ERROR: my_app was imported before the harness could point it" in output
+
+
 @pytest.mark.parametrize("driver", ["asyncpg", "aiomysql"])
 def test_no_database_is_left(generate_installed: Generate, driver: str) -> None:
     url = require_server(BACKENDS[driver])
