@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import URL, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL, Engine, event, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -19,6 +20,16 @@ from .errors import HarnessError
 
 DEFAULT_SERVER: Final = "mysql://root@127.0.0.1:3306"
 TIME_LIMIT: Final = 30  # seconds, for any statement here, connecting included
+LOCK_LIMIT: Final = 5  # seconds that a statement of a test waits for a lock
+
+
+@event.listens_for(Engine, "connect")
+def limit_lock_waits(connection: DBAPIConnection, _: object) -> None:
+    """See to it that a test that waits for a lock of its own gets an error, not a hang."""
+    cursor = connection.cursor()
+    cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {LOCK_LIMIT}")
+    cursor.execute(f"SET SESSION lock_wait_timeout = {LOCK_LIMIT}")
+    cursor.close()
 
 
 @contextmanager
@@ -53,7 +64,7 @@ def version(server: URL) -> str:
     """
     try:
         (number,) = asyncio.run(execute(server, "SELECT VERSION()"))
-    except (SQLAlchemyError, OSError) as error:
+    except Exception as error:  # of SQLAlchemy, the driver or the system
         raise HarnessError(
             f"No MariaDB or MySQL server for tests at {server!r}: {error or 'no answer'}\n"
             "Start it, or set TEST_DATABASE_URL=mysql://user:password@host:3306"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from sqlalchemy import URL, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -19,6 +19,7 @@ from .errors import HarnessError
 from .server import postgresql
 
 TIME_LIMIT: Final = 30  # seconds, for any statement here, connecting included
+LOCK_LIMIT: Final = 5  # seconds that a statement of a test waits for a lock
 
 DROP_ALL_SCHEMAS: Final = """
 DO $$
@@ -69,7 +70,7 @@ def version(server: URL) -> str:
     """
     try:
         (number,) = asyncio.run(execute(server, "SHOW server_version"))
-    except (SQLAlchemyError, OSError) as error:
+    except Exception as error:  # of SQLAlchemy, the driver or the system
         raise HarnessError(
             f"No PostgreSQL server for tests at {server!r}: {error or 'no answer'}\n"
             "Start it, set TEST_DATABASE_URL to another one, or unset the variable:"
@@ -85,6 +86,8 @@ def create(server: URL, name: str) -> None:
         sqlalchemy.exc.ProgrammingError: it exists.
     """
     asyncio.run(execute(server, f'CREATE DATABASE "{name}"'))
+    # A test that waits for a lock of its own gets an error, not a hang.
+    asyncio.run(execute(server, f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_LIMIT}s'"))
 
 
 def drop(server: URL, name: str) -> None:

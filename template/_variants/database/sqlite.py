@@ -14,6 +14,11 @@ from .settings import settings
 # `timeout`: seconds to wait for another writer before "database is locked".
 engine = create_async_engine(settings.database_url, connect_args={"timeout": 5})
 
+READ = re.compile(
+    r"\s*(SELECT|VALUES|PRAGMA|EXPLAIN|WITH(?!.*\b(INSERT|UPDATE|DELETE)\b))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
 # Attributes stay loaded after a commit: refreshing them would be I/O where nobody awaits it.
 session_factory = async_sessionmaker(engine, expire_on_commit=False)
 
@@ -52,9 +57,8 @@ def take_write_lock(
     """
     if connection.info.get("has_write_lock") or is_autocommit(connection):
         return
-    reads = re.match(r"\s*(SELECT|PRAGMA|EXPLAIN)\b", statement, re.IGNORECASE)
     invoked = context.invoked_statement if context else None
-    if not reads or getattr(invoked, "_for_update_arg", None) is not None:
+    if not READ.match(statement) or getattr(invoked, "_for_update_arg", None) is not None:
         cursor.execute("BEGIN IMMEDIATE")
         connection.info["has_write_lock"] = True
 

@@ -6,7 +6,7 @@ cannot show is what several real connections do to each other: locks held side b
 LOCKED, LISTEN and NOTIFY. Tests of those are marked `real_commits`.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,9 +18,12 @@ from .schema import create_schema, drop_schema
 
 
 @pytest.fixture(scope="session", autouse=True)
-def schema(database: Database) -> None:
-    """Create the tables once."""
+def schema(database: Database) -> Iterator[None]:
+    """Create the tables once; from then on the database is used in tests only."""
     create_schema(database)
+    Sandbox.guarded = database.url
+    yield
+    Sandbox.guarded = None
 
 
 @pytest.fixture(scope=LOOP_SCOPE)
@@ -39,10 +42,12 @@ async def isolation(
     if request.node.get_closest_marker("real_commits"):
         await sandbox.close()
         await engine.dispose()
+        Sandbox.guarded = None
         yield
         await engine.dispose()
         drop_schema(database)
         create_schema(database)
+        Sandbox.guarded = database.url
     else:
         with sandbox.open():
             yield

@@ -35,12 +35,19 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from . import dialect as sql
 from .driver import DriverConnection, set_up
-from .errors import CommitFirstError, LeakError, TransactionControlError, WrongLoopError
+from .errors import (
+    CommitFirstError,
+    LeakError,
+    OutsideTestError,
+    TransactionControlError,
+    WrongLoopError,
+)
 
 WAIT_LIMIT: Final = 5
 """Seconds that a statement waits for the transaction of another task."""
 
 LEADING: Final = re.compile(r"\A(\s|\(|--[^\n]*\n|/\*.*?\*/)+", re.DOTALL)
+LITERAL: Final = re.compile(r"'[^']*'")
 SAVEPOINT: Final = re.compile(r"SAVEPOINT\b", re.IGNORECASE)
 RELEASE: Final = re.compile(r"RELEASE\b", re.IGNORECASE)
 
@@ -49,13 +56,14 @@ class Sandbox:
     """One real connection, shared by all that a test does on one event loop."""
 
     current: ClassVar[Sandbox | None] = None
+    guarded: ClassVar[URL | None] = None  # the database that is used in a sandbox or not at all
 
     def __init__(self, url: URL) -> None:
         """Prepare a sandbox for connections to `url`, on the event loop that runs.
 
         It connects when the first connection is asked for.
         """
-        self._url = url
+        self.url = url
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Condition()  # held while the shared connection is in use
         self._set_up = asyncio.Event()
@@ -105,11 +113,12 @@ class Sandbox:
 
     def connect(
         self, dialect: Dialect, args: list[Any], options: dict[str, Any]
-    ) -> SandboxConnection | None:
-        """Return a connection of this sandbox; None if it is asked for another database."""
-        own_args, own_options = dialect.create_connect_args(self._url)
-        if [*own_args] != [*args] or not own_options.items() <= options.items():
-            return None
+    ) -> SandboxConnection:
+        """Return a connection of this sandbox, opened with `args` and `options` if it is the first.
+
+        Raises:
+            WrongLoopError: another event loop runs than the sandbox's.
+        """
         self._refuse_other_loop()
         await_only(self._turn.acquire())
         try:
@@ -283,7 +292,7 @@ class SandboxConnection(DriverConnection):
             CommitFirstError: it waits for a transaction that does not end.
             TransactionControlError: it would end the sandbox's transaction.
         """
-        text = LEADING.sub("", statement)
+        text = LITERAL.sub("''", LEADING.sub("", statement))
         is_read = bool(sql.READ.match(text))
         if not self.is_set_up:
             # Listeners for "connect" say to each connection what the shared one has heard already.
@@ -354,6 +363,12 @@ class SandboxCursor:
         return self._connection.execute(run, statement)
 
 
+def asks_for(url: URL, dialect: Dialect, args: list[Any], options: dict[str, Any]) -> bool:
+    """Tell whether a connection with `args` and `options` would go to the database `url`."""
+    own_args, own_options = dialect.create_connect_args(url)
+    return [*own_args] == [*args] and own_options.items() <= options.items()
+
+
 def refuse_transaction_control(statement: str) -> None:
     """Refuse a statement that would end the outer transaction.
 
@@ -381,9 +396,20 @@ def shorten(statement: str) -> str:
 def connect(
     dialect: Dialect, entry: ConnectionPoolEntry, args: list[Any], options: dict[str, Any]
 ) -> SandboxConnection | None:
-    """Connect to the open sandbox; where there is none, or to another database, as always."""
-    sandbox = Sandbox.current
-    return sandbox.connect(dialect, args, options) if sandbox else None
+    """Connect to the open sandbox; to other databases as always.
+
+    Raises:
+        OutsideTestError: there is no open sandbox.
+    """
+    if Sandbox.current and asks_for(Sandbox.current.url, dialect, args, options):
+        return Sandbox.current.connect(dialect, args, options)
+    if Sandbox.guarded and asks_for(Sandbox.guarded, dialect, args, options):
+        raise OutsideTestError(
+            "The database is used outside of a test, where nothing that is written would be undone."
+            " A fixture that uses it has the scope of a function. Reference data that all tests"
+            " see belongs into a migration."
+        )
+    return None
 
 
 @event.listens_for(Pool, "checkout")

@@ -17,8 +17,9 @@ router = APIRouter(prefix="/items", tags=["items"])
 MAX_INTEGER = 2**31 - 1  # of the column; a larger number would be a server error, not a 422
 
 ItemId = Annotated[int, Path(ge=1, le=MAX_INTEGER)]
-Name = Annotated[str, Field(min_length=1, max_length=100)]
-Description = Annotated[str | None, Field(max_length=1000)]
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # databases refuse NUL
+Name = Annotated[Text, Field(min_length=1, max_length=100)]
+Description = Annotated[Text, Field(max_length=1000)] | None
 
 
 class ItemCreate(BaseModel):

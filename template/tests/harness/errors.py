@@ -19,6 +19,10 @@ class WrongLoopError(HarnessError):
     """The database is used on another event loop than the test's."""
 
 
+class OutsideTestError(HarnessError):
+    """The database is used where nothing that is written would be undone."""
+
+
 class LeakError(HarnessError):
     """A test has left something open that would reach into the next."""
 

@@ -48,20 +48,32 @@ def session_factory(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
 
 
 @pytest.fixture
+def sessions() -> list[AsyncSession]:
+    """The sessions that the harness has made for the test."""
+    return []
+
+
+@pytest.fixture
 async def session(
-    isolation: None, session_factory: async_sessionmaker[AsyncSession]
+    isolation: None,
+    session_factory: async_sessionmaker[AsyncSession],
+    sessions: list[AsyncSession],
 ) -> AsyncIterator[AsyncSession]:
     """The test's own session. Commit what the application is to see, as in production."""
     async with session_factory() as session:
+        sessions.append(session)
         yield session
 
 
 @pytest.fixture
-async def app(isolation: None) -> AsyncIterator[FastAPI]:
+async def app(isolation: None, sessions: list[AsyncSession]) -> AsyncIterator[FastAPI]:
     """The application, started before the test and shut down after it, on the test's loop."""
     app = get_app()
     async with app.router.lifespan_context(app):
         yield app
+        # To shut down closes the pool: what is taken from it would be left open for ever.
+        for session in sessions:
+            await session.close()
 
 
 @pytest.fixture

@@ -85,7 +85,13 @@ def database(pytestconfig: pytest.Config) -> Iterator[Database]:
             f" {database.url!r}. Let it read its address from {application.DATABASE_URL}.",
             returncode=pytest.ExitCode.USAGE_ERROR,
         )
-    outside_loops(backend.create, database.server, database.name)
+    try:
+        outside_loops(backend.create, database.server, database.name)
+    except Exception as error:
+        pytest.exit(
+            f"The tests cannot create a database on {database.server!r}: {error}",
+            returncode=pytest.ExitCode.USAGE_ERROR,
+        )
     yield database
     outside_loops(backend.drop, database.server, database.name)
 
