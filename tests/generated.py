@@ -76,9 +76,9 @@ class GeneratedProject:
         return process.stdout
 
     def files(self) -> dict[str, str]:
-        """Return the text of all files by their path."""
+        """Return the text of all files by their path, but for what running it leaves there."""
         return {
             str(file.relative_to(self.path)): file.read_text()
             for file in sorted(self.path.rglob("*"))
-            if file.is_file() and "__pycache__" not in file.parts
+            if file.is_file() and "__pycache__" not in file.parts and file.name != "uv.lock"
         }
