@@ -6,12 +6,12 @@ Nothing here may be called where an event loop runs.
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from sqlalchemy import URL, Engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -19,6 +19,7 @@ from .answers import DRIVER
 from .errors import HarnessError
 
 DEFAULT_SERVER: Final = "mysql://root@127.0.0.1:3306"
+PROCESSES: Final = "SELECT id FROM information_schema.processlist WHERE db = '{name}'"
 TIME_LIMIT: Final = 30  # seconds, for any statement here, connecting included
 LOCK_LIMIT: Final = 5  # seconds that a statement of a test waits for a lock
 
@@ -89,6 +90,9 @@ def drop(server: URL, name: str) -> None:
 
 def empty(server: URL, name: str) -> None:
     """Drop all that is in the database `name`, by making it anew."""
+    for process in asyncio.run(execute(server, PROCESSES.format(name=name))):
+        with suppress(SQLAlchemyError):  # it is gone already
+            asyncio.run(execute(server, f"KILL {process}"))
     drop(server, name)
     create(server, name)
 

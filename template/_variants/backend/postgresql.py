@@ -26,6 +26,8 @@ DO $$
 DECLARE
     name text;
 BEGIN
+    PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid();
     FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' LOOP
         EXECUTE format('DROP SCHEMA %I CASCADE', name);
     END LOOP;

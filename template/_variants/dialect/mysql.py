@@ -22,7 +22,8 @@ CLAIMING: Final = re.compile(r"(?!)")  # none of them takes a lock
 ENDING: Final = re.compile(r"(COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO)|XA)\b", re.IGNORECASE)
 COMMITTING: Final = re.compile(
     r"((CREATE|DROP)(?!\s+TEMPORARY)|ALTER|RENAME|TRUNCATE|GRANT|REVOKE|LOCK|UNLOCK|ANALYZE|CHECK"
-    r"|OPTIMIZE|REPAIR|FLUSH|RESET|INSTALL|UNINSTALL|SET\s+(SESSION\s+|@@)?AUTOCOMMIT)\b",
+    r"|OPTIMIZE|REPAIR|FLUSH|RESET|INSTALL|UNINSTALL|EXECUTE|SET\s+STATEMENT"
+    r"|SET\s+(SESSION\s+|@@(SESSION\.)?)?AUTOCOMMIT)\b|/\*!",
     re.IGNORECASE,
 )
 """https://mariadb.com/kb/en/sql-statements-that-cause-an-implicit-commit/"""

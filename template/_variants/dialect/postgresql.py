@@ -14,7 +14,7 @@ END: Final = "ROLLBACK"
 
 READ: Final = re.compile(
     r"(SELECT|VALUES|TABLE|SHOW|EXPLAIN(?!.*\bANALY[SZ]E)|WITH(?!.*\b(INSERT|UPDATE|DELETE|MERGE)))\b"
-    r"(?!.*\b(INTO|FOR\s+(NO\s+KEY\s+)?UPDATE|FOR\s+(KEY\s+)?SHARE)\b)",
+    r"(?!.*\b(INTO|pg_(try_)?advisory\w*|FOR\s+(NO\s+KEY\s+)?UPDATE|FOR\s+(KEY\s+)?SHARE)\b)",
     re.IGNORECASE | re.DOTALL,
 )
 """A statement that neither writes nor locks."""

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .answers import LOOP_SCOPE
+from .errors import TransactionControlError
 from .lifecycle import Database
 from .sandbox import Sandbox
 from .schema import create_schema, drop_schema
@@ -21,15 +22,15 @@ from .schema import create_schema, drop_schema
 def schema(database: Database) -> Iterator[None]:
     """Create the tables once; from then on the database is used in tests only."""
     create_schema(database)
-    Sandbox.guarded = database.url
+    Sandbox.database = database.url
     yield
-    Sandbox.guarded = None
+    Sandbox.database = None
 
 
 @pytest.fixture(scope=LOOP_SCOPE)
 async def sandbox(schema: None, engine: AsyncEngine) -> AsyncIterator[Sandbox]:
     """The shared connection. It belongs to the loop, like all that it carries."""
-    sandbox = Sandbox(engine.url)
+    sandbox = Sandbox()
     yield sandbox
     await sandbox.close()
 
@@ -42,13 +43,19 @@ async def isolation(
     if request.node.get_closest_marker("real_commits"):
         await sandbox.close()
         await engine.dispose()
-        Sandbox.guarded = None
-        yield
-        await engine.dispose()
-        drop_schema(database)
-        create_schema(database)
-        Sandbox.guarded = database.url
+        with Sandbox.bypass():
+            yield
+            await engine.dispose()
+            drop_schema(database)
+            create_schema(database)
     else:
         with sandbox.open():
             yield
-            await sandbox.roll_back()
+            try:
+                await sandbox.roll_back()
+            except TransactionControlError:
+                await sandbox.close()
+                with Sandbox.bypass():
+                    drop_schema(database)
+                    create_schema(database)
+                raise

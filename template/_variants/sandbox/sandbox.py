@@ -46,8 +46,12 @@ from .errors import (
 WAIT_LIMIT: Final = 5
 """Seconds that a statement waits for the transaction of another task."""
 
-LEADING: Final = re.compile(r"\A(\s|\(|--[^\n]*\n|/\*.*?\*/)+", re.DOTALL)
+LEADING: Final = re.compile(r"\A(\s|\(|(--|#)[^\n]*\n|/\*(?!!).*?\*/)+", re.DOTALL)
 LITERAL: Final = re.compile(r"'[^']*'")
+PLAIN: Final = re.compile(
+    r"(INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|SELECT|SAVEPOINT|RELEASE|ROLLBACK)\b", re.IGNORECASE
+)
+"""A statement whose effects a rollback undoes, to the last temporary table and cached type."""
 SAVEPOINT: Final = re.compile(r"SAVEPOINT\b", re.IGNORECASE)
 RELEASE: Final = re.compile(r"RELEASE\b", re.IGNORECASE)
 
@@ -56,21 +60,20 @@ class Sandbox:
     """One real connection, shared by all that a test does on one event loop."""
 
     current: ClassVar[Sandbox | None] = None
-    guarded: ClassVar[URL | None] = None  # the database that is used in a sandbox or not at all
+    database: ClassVar[URL | None] = None  # the tests'; it is used in a sandbox or not at all
+    is_bypassed: ClassVar[bool] = False  # by a test with real commits
 
-    def __init__(self, url: URL) -> None:
-        """Prepare a sandbox for connections to `url`, on the event loop that runs.
-
-        It connects when the first connection is asked for.
-        """
-        self.url = url
+    def __init__(self) -> None:
+        """Prepare a sandbox on the event loop that runs; it connects when it first has to."""
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Condition()  # held while the shared connection is in use
         self._set_up = asyncio.Event()
         self._begun = False
         self._writer: SandboxConnection | None = None
         self.test: object = None  # another one for each test
+        self._running: asyncio.Future[Any] | None = None
         self._recovery: asyncio.Task[None] | None = None
+        self.is_worn = False  # by statements whose effects may outlive a rollback
         self.shared: Any = None
 
     @contextmanager
@@ -83,21 +86,38 @@ class Sandbox:
         finally:
             Sandbox.current = None
 
+    @classmethod
+    @contextmanager
+    def bypass(cls) -> Iterator[None]:
+        """Let connections to the tests' database be real."""
+        cls.current, cls.is_bypassed = None, True
+        try:
+            yield
+        finally:
+            cls.is_bypassed = False
+
     async def roll_back(self) -> None:
         """Forget all that was written since the sandbox was opened.
 
         Raises:
             LeakError: a transaction is still open.
+            TransactionControlError: the outer transaction has been ended, or the connection lost.
         """
         async with self._turn:
             writer, self._writer = self._writer, None
             if self._begun:
                 self._begun = False
                 try:
+                    await greenlet_spawn(sql.send, self.shared, sql.ROLLBACK)
                     await greenlet_spawn(sql.send, self.shared, sql.END)
-                except Exception:
-                    self.shared = None  # lost, and so a new one is opened for the next test
-                    raise
+                except Exception as error:
+                    raise TransactionControlError(
+                        "The sandbox's transaction is gone. Did this test commit through the"
+                        " driver itself, or lose its connection? Mark it with"
+                        f" @pytest.mark.real_commits. The database says: {error}"
+                    ) from error
+        if self.is_worn:
+            await self.close()
         if writer:
             raise LeakError(
                 "This test has left a transaction open; close its session or connection."
@@ -108,6 +128,7 @@ class Sandbox:
         """Close the shared connection. The next one that is asked for opens it again."""
         if self.shared is not None:
             self._set_up.clear()
+            self._begun = self.is_worn = False
             connection, self.shared = self.shared, None
             await greenlet_spawn(connection.close)
 
@@ -128,7 +149,10 @@ class Sandbox:
                 return SandboxConnection(self, is_first=True)
         finally:
             self._turn.release()
-        await_only(asyncio.wait_for(self._set_up.wait(), WAIT_LIMIT))
+        try:
+            await_only(asyncio.wait_for(self._set_up.wait(), WAIT_LIMIT))
+        except TimeoutError:  # whoever was first was cancelled
+            return SandboxConnection(self, is_first=True)
         return SandboxConnection(self, is_first=False)
 
     def check_out(self, connection: SandboxConnection) -> None:
@@ -151,14 +175,14 @@ class Sandbox:
         await_only(self._wait_for_writer(connection))
         try:
             if connection.is_set_up and not self._begun:
-                sql.send(self.shared, sql.BEGIN)
-                self._begun = True
+                self._begun = True  # also if this is cancelled: it is begun nevertheless
+                self.send(sql.BEGIN)
             if writes:
                 self._writer = connection
             yield
         except asyncio.CancelledError:
             # The statement may still be running. Whoever was cancelled does not wait for its end.
-            self._recovery = asyncio.create_task(self._recover(connection.running))
+            self._recovery = asyncio.create_task(self._recover())
             raise
         except BaseException:
             self._turn.release()
@@ -166,15 +190,27 @@ class Sandbox:
         else:
             self._turn.release()
 
-    async def _recover(self, statement: asyncio.Future[Any] | None) -> None:
+    async def _recover(self) -> None:
         """Let a cancelled statement end, roll its transaction back, and let the others go on."""
         try:
-            if statement:
-                await asyncio.wait([statement])
-                statement.cancelled() or statement.exception()  # nobody else wants to know
+            if self._running:
+                await asyncio.wait([self._running])
+                self._running.exception()  # nobody else wants to know
             await greenlet_spawn(self.release, sql.ROLLBACK)
         finally:
             self._turn.release()
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """Call `function`, which uses the shared connection; see `_recover` for cancellation.
+
+        It goes on when whoever waits is cancelled: some drivers would close the connection.
+        """
+        self._running = asyncio.ensure_future(greenlet_spawn(function))
+        return await_only(asyncio.shield(self._running))
+
+    def send(self, statements: str) -> None:
+        """Execute statements of the sandbox's own."""
+        self.run(partial(sql.send, self.shared, statements))
 
     def end(self, connection: SandboxConnection, statements: str) -> None:
         """End the transaction of `connection`; one that has only read has nothing to end."""
@@ -185,9 +221,9 @@ class Sandbox:
     def release(self, statements: str) -> None:
         """Move the savepoint forward or return to it, and let another transaction write."""
         try:
-            sql.send(self.shared, statements)
+            self.send(statements)
         except Exception:
-            sql.send(self.shared, sql.ROLLBACK)
+            self.send(sql.ROLLBACK)
             raise
         finally:
             self._writer = None
@@ -204,10 +240,10 @@ class Sandbox:
     async def _wait_for_writer(self, connection: SandboxConnection) -> None:
         await self._turn.acquire()
         try:
-            async with asyncio.timeout(WAIT_LIMIT):
-                while self._writer and self._writer is not connection:
-                    self._writer.refuse_own_task()
-                    await self._turn.wait()
+            while (writer := self._writer) and writer is not connection:
+                writer.refuse_own_task()
+                async with asyncio.timeout(WAIT_LIMIT):
+                    await self._turn.wait_for(lambda: self._writer is not writer)
         except TimeoutError:
             self._turn.release()
             raise CommitFirstError(
@@ -234,7 +270,6 @@ class SandboxConnection(DriverConnection):
         self.test: object = None  # the one that has it checked out
         self._task: asyncio.Task[Any] | None = None
         self.statement = ""
-        self.running: asyncio.Future[Any] | None = None
         self._savepoints = 0
         self._is_aborted = False
 
@@ -269,12 +304,12 @@ class SandboxConnection(DriverConnection):
         """Do nothing: were the shared connection lost, so would be the test."""
 
     def refuse_own_task(self) -> None:
-        """Refuse that the current task waits for this transaction, if nobody else can end it.
+        """Refuse that a task waits for its own transaction.
 
         Raises:
-            CommitFirstError: the current task has used it last, or one that is done.
+            CommitFirstError: the current task has used this one last.
         """
-        if self._task and (self._task is asyncio.current_task() or self._task.done()):
+        if self._task is asyncio.current_task():
             raise CommitFirstError(
                 "Commit first: this statement waits for a transaction that its own task has left"
                 " open, so it would wait for ever. The application would not see what is not"
@@ -296,7 +331,7 @@ class SandboxConnection(DriverConnection):
         is_read = bool(sql.READ.match(text))
         if not self.is_set_up:
             # Listeners for "connect" say to each connection what the shared one has heard already.
-            return run() if self.is_first or is_read else None
+            return self.sandbox.run(run) if self.is_first or is_read else None
         if self.test is None:
             return None  # in the pool, where it is only asked whether it is alive
         if self.test is not self.sandbox.test:
@@ -317,11 +352,11 @@ class SandboxConnection(DriverConnection):
         with self.sandbox.turn(self, writes=not is_read):
             self._task, self.statement = asyncio.current_task(), shorten(text)
             if begins:
+                self.is_autocommit = False  # it was no more than a way to begin by hand
                 return None
-            self.running = asyncio.ensure_future(greenlet_spawn(run))
+            self.sandbox.is_worn |= not is_read and not PLAIN.match(text)
             try:
-                # Shielded, as some drivers close a connection when they are cancelled.
-                result = await_only(asyncio.shield(self.running))
+                result = self.sandbox.run(run)
             except Exception as error:
                 self._fail(error)
                 raise
@@ -401,20 +436,25 @@ def connect(
     Raises:
         OutsideTestError: there is no open sandbox.
     """
-    if Sandbox.current and asks_for(Sandbox.current.url, dialect, args, options):
+    if not Sandbox.database or not asks_for(Sandbox.database, dialect, args, options):
+        return None
+    if Sandbox.current:
         return Sandbox.current.connect(dialect, args, options)
-    if Sandbox.guarded and asks_for(Sandbox.guarded, dialect, args, options):
+    if not Sandbox.is_bypassed:
         raise OutsideTestError(
             "The database is used outside of a test, where nothing that is written would be undone."
             " A fixture that uses it has the scope of a function. Reference data that all tests"
             " see belongs into a migration."
         )
+    entry.info["is_real"] = True
     return None
 
 
 @event.listens_for(Pool, "checkout")
 def check_out(connection: Any, entry: ConnectionPoolEntry, _: object) -> None:
-    """Refuse a pooled connection of a sandbox that is gone; the pool then opens another."""
+    """Refuse a pooled connection of another test's kind; the pool then opens one of the right."""
+    if Sandbox.current and "is_real" in entry.info:
+        raise DisconnectionError("this connection belongs to a test with real commits")
     if isinstance(connection, SandboxConnection):
         if not connection.is_open:
             raise DisconnectionError("this connection belongs to a sandbox that is closed")

@@ -29,7 +29,7 @@ def create_schema(database: Database) -> None:
 
 
 def drop_schema(database: Database) -> None:
-    """Empty `database`: migrations may have made more than tables."""
+    """Empty `database`: nothing is in the way of that, not even transactions left open."""
     outside_loops(backend.empty, database.server, database.name)
 
 

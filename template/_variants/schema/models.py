@@ -6,6 +6,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from . import backend
 from .application import get_metadata
 from .lifecycle import Database, outside_loops
 
@@ -19,8 +20,8 @@ def create_schema(database: Database) -> None:
 
 
 def drop_schema(database: Database) -> None:
-    """Drop all tables of `database`."""
-    outside_loops(asyncio.run, drop_all(database))
+    """Empty `database`: nothing is in the way of that, not even transactions left open."""
+    outside_loops(backend.empty, database.server, database.name)
 
 
 async def create_all(database: Database) -> None:
@@ -28,10 +29,3 @@ async def create_all(database: Database) -> None:
     async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
         await connection.run_sync(get_metadata().create_all)
         await connection.run_sync(test_tables.create_all)
-
-
-async def drop_all(database: Database) -> None:
-    """Drop the tables of tests and those of the application."""
-    async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
-        await connection.run_sync(test_tables.drop_all)
-        await connection.run_sync(get_metadata().drop_all)
