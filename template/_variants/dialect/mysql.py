@@ -8,7 +8,7 @@ from typing import Any, Final
 BEGIN: Final = "SAVEPOINT sandbox"
 COMMIT: Final = "SAVEPOINT sandbox"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
-END: Final = "ROLLBACK"
+END: Final = "ROLLBACK TO SAVEPOINT sandbox; ROLLBACK"  # the first fails if it has been ended
 
 READ: Final = re.compile(
     r"(SELECT|VALUES|SHOW|DESCRIBE|EXPLAIN|WITH(?!.*\b(UPDATE|DELETE)))\b"
@@ -29,10 +29,11 @@ COMMITTING: Final = re.compile(
 """https://mariadb.com/kb/en/sql-statements-that-cause-an-implicit-commit/"""
 
 
-def send(connection: Any, statement: str) -> None:
-    """Execute a statement without parameters."""
+def send(connection: Any, statements: str) -> None:
+    """Execute statements without parameters."""
     cursor = connection.cursor()
-    cursor.execute(statement)
+    for statement in statements.split("; "):
+        cursor.execute(statement)
     cursor.close()
 
 

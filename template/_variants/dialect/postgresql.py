@@ -10,7 +10,7 @@ COMMIT: Final = (
     " RELEASE SAVEPOINT sandbox; SAVEPOINT sandbox"
 )
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
-END: Final = "ROLLBACK"
+END: Final = "ROLLBACK TO SAVEPOINT sandbox; ROLLBACK"  # the first fails if it has been ended
 
 READ: Final = re.compile(
     r"(SELECT|VALUES|TABLE|SHOW|EXPLAIN(?!.*\bANALY[SZ]E)|WITH(?!.*\b(INSERT|UPDATE|DELETE|MERGE)))\b"

@@ -6,7 +6,7 @@ from typing import Any, Final
 BEGIN: Final = "BEGIN; SAVEPOINT sandbox"
 COMMIT: Final = "RELEASE SAVEPOINT sandbox; SAVEPOINT sandbox"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
-END: Final = "ROLLBACK"
+END: Final = "ROLLBACK TO SAVEPOINT sandbox; ROLLBACK"  # the first fails if it has been ended
 
 READ: Final = re.compile(
     r"(SELECT|VALUES|EXPLAIN|PRAGMA(?!.*=)|WITH(?!.*\b(INSERT|UPDATE|DELETE)))\b",

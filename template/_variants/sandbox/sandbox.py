@@ -108,7 +108,6 @@ class Sandbox:
             if self._begun:
                 self._begun = False
                 try:
-                    await greenlet_spawn(sql.send, self.shared, sql.ROLLBACK)
                     await greenlet_spawn(sql.send, self.shared, sql.END)
                 except Exception as error:
                     raise TransactionControlError(
