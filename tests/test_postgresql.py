@@ -84,7 +84,8 @@ class Cluster:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 words = (process / "cmdline").read_bytes().split(b"\0")
-                parent = int((process / "stat").read_text().split()[3])
+                # The name, in parentheses, may have spaces.
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
             if words[0].endswith(b"/postgres") and any(str(self.home).encode() in w for w in words):
