@@ -181,6 +181,7 @@ class Sandbox:
             yield
         except asyncio.CancelledError:
             # The statement may still be running. Whoever was cancelled does not wait for its end.
+            # (Kept in an attribute, as the loop itself holds tasks only weakly.)
             self._recovery = asyncio.create_task(self._recover())
             raise
         except BaseException:
@@ -346,12 +347,13 @@ class SandboxConnection(DriverConnection):
                 "current transaction is aborted, commands ignored until end of transaction block"
             )
         begins = sql.BEGINNING.match(text)
-        if begins and not sql.CLAIMING.match(text):
-            return None
+        if begins:
+            self.is_autocommit = False  # it was no more than a way to begin by hand
+            if not sql.CLAIMING.match(text):
+                return None
         with self.sandbox.turn(self, writes=not is_read):
             self._task, self.statement = asyncio.current_task(), shorten(text)
             if begins:
-                self.is_autocommit = False  # it was no more than a way to begin by hand
                 return None
             self.sandbox.is_worn |= not is_read and not PLAIN.match(text)
             try:
