@@ -36,7 +36,6 @@ ALWAYS = {
     "tests/harness/fixtures.py",
     "tests/harness/isolation.py",
     "tests/harness/lifecycle.py",
-    "tests/harness/loop.py",
     "tests/harness/notes.py",
     "tests/harness/schema.py",
     "tests/test_contract.py",
@@ -44,6 +43,7 @@ ALWAYS = {
     "tests/test_items.py",
 }
 ONLY_IF: dict[str, Callable[[Combination], bool]] = {
+    "tests/harness/loop.py": lambda chosen: chosen.runner == "anyio",
     "tests/harness/server.py": lambda chosen: chosen.backend == "postgresql",
     "tests/harness/sandbox.py": lambda chosen: chosen.isolation == "savepoint",
     "tests/harness/dialect.py": lambda chosen: chosen.isolation == "savepoint",
