@@ -1,36 +1,39 @@
-"""MariaDB or MySQL: the server that tests use, and making and dropping databases on it.
+"""MariaDB or MySQL: the server that tests use, and making and dropping databases on it."""
 
-Nothing here may be called where an event loop runs.
-"""
-
-import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from sqlalchemy import URL, Engine, event, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import URL, Dialect, Engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 
 from .answers import DRIVER
-from .errors import HarnessError
+from .connection import OwnConnection
+from .errors import HarnessError, ServerError
 
 DEFAULT_SERVER: Final = "mysql://root@127.0.0.1:3306"
+FAILURES: Final = (HarnessError,)
+"""What making and dropping databases may raise."""
+LIMIT_LOCK_WAITS: Final = "SET SESSION innodb_lock_wait_timeout = 5, lock_wait_timeout = 5"
+"""In seconds."""
+PATIENCE: Final = 120
+"""Seconds to wait for another run that prepares the database."""
+HARMLESS: Final = {"unix_socket", "charset", "ssl", "ssl_ca", "ssl_cert", "ssl_key"}
+"""Options of an address that do not say which database is meant."""
+
+MARK: Final = "tests_harness"
+"""A view in every database that the harness makes. It holds for which package, and whether the
+database is complete: nobody else's database has that, whatever its name is."""
+
 PROCESSES: Final = "SELECT id FROM information_schema.processlist WHERE db = '{name}'"
-TIME_LIMIT: Final = 30  # seconds, for any statement here, connecting included
-LOCK_LIMIT: Final = 5  # seconds that a statement of a test waits for a lock
 
 
-@event.listens_for(Engine, "connect")
-def limit_lock_waits(connection: DBAPIConnection, _: object) -> None:
+@event.listens_for(Engine, "do_connect")
+def limit_lock_waits(dialect: Dialect, _: object, __: object, options: dict[str, Any]) -> None:
     """See to it that a test that waits for a lock of its own gets an error, not a hang."""
-    cursor = connection.cursor()
-    cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {LOCK_LIMIT}")
-    cursor.execute(f"SET SESSION lock_wait_timeout = {LOCK_LIMIT}")
-    cursor.close()
+    if dialect.driver == DRIVER.partition("+")[2]:
+        options.setdefault("init_command", LIMIT_LOCK_WAITS)
 
 
 @contextmanager
@@ -38,7 +41,7 @@ def server() -> Iterator[URL]:
     """Yield the address of the server in TEST_DATABASE_URL, or of the local one.
 
     Raises:
-        HarnessError: the variable does not name a MariaDB or MySQL.
+        HarnessError: the variable does not name a MariaDB or MySQL server.
     """
     try:
         url = make_url(os.environ.get("TEST_DATABASE_URL") or DEFAULT_SERVER)
@@ -49,57 +52,129 @@ def server() -> Iterator[URL]:
             "TEST_DATABASE_URL is not the address of a MariaDB or MySQL server;"
             " write mysql://user:password@host:3306"
         )
+    if url.database or url.query.keys() - HARMLESS:
+        raise HarnessError(
+            f"TEST_DATABASE_URL names more than a server: {url!r}. Tests make databases of their"
+            " own and touch no other; write mysql://user:password@host:3306"
+        )
     yield url.set(drivername=DRIVER, database="")
 
 
-def database_url(server: URL, name: str) -> URL:
-    """Return the address of the database `name` on `server`."""
-    return server.set(database=name)
+class Server:
+    """A server, and the databases on it that the harness makes."""
 
+    made: ClassVar[set[str]] = set()
 
-def version(server: URL) -> str:
-    """Return name and version of the server, such as "MariaDB 11.8.3".
+    def __init__(self, url: URL, key: str, session: str) -> None:
+        """Connect to the server at `url`.
 
-    Raises:
-        HarnessError: the server cannot be reached.
-    """
-    try:
-        (number,) = asyncio.run(execute(server, "SELECT VERSION()"))
-    except Exception as error:  # of SQLAlchemy, the driver or the system
-        raise HarnessError(
-            f"No MariaDB or MySQL server for tests at {server!r}: {error or 'no answer'}\n"
-            "Start it, or set TEST_DATABASE_URL=mysql://user:password@host:3306"
-        ) from error
-    product = "MariaDB" if "mariadb" in number.lower() else "MySQL"
-    return f"{product} {number.partition('-')[0]}"
+        Args:
+            url: its address.
+            key: what marks the databases of this project.
+            session: a name of this process's own; while it holds the lock of it, it is alive.
 
+        Raises:
+            HarnessError: the server cannot be reached.
+        """
+        self.url = url
+        self.key = key
+        try:
+            connection = OwnConnection(url, [f"DO GET_LOCK('{session}', 0)"])
+        except ServerError as error:
+            raise HarnessError(
+                f"No MariaDB or MySQL server for tests at {error}\n"
+                "Start it, or set TEST_DATABASE_URL=mysql://user:password@host:3306"
+            ) from error
+        self.query = connection.query
+        self.close = connection.close
+        ((number,),) = self.query("SELECT VERSION()")
+        product = "MariaDB" if "mariadb" in number.lower() else "MySQL"
+        self.version = f"{product} {number.partition('-')[0]}"
 
-def create(server: URL, name: str) -> None:
-    """Create the database `name`.
+    def database_url(self, name: str) -> URL:
+        """Return the address of the database `name`."""
+        return self.url.set(database=name)
 
-    Raises:
-        sqlalchemy.exc.ProgrammingError: it exists.
-    """
-    asyncio.run(execute(server, f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4"))
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Keep other processes out, as long as they ask for a lock of this `name`."""
+        ((is_mine,),) = self.query(f"SELECT GET_LOCK('{name}', {PATIENCE})")
+        if not is_mine:
+            raise HarnessError(f"Another run has been preparing {name} for {PATIENCE} seconds.")
+        try:
+            yield
+        finally:
+            self.query(f"DO RELEASE_LOCK('{name}')")
 
+    def databases(self, prefix: str) -> list[str]:
+        """Return the names of databases that begin with `prefix`, the newest first."""
+        query = f"""
+            SELECT schema_name FROM information_schema.schemata
+            LEFT JOIN information_schema.tables ON table_schema = schema_name
+            WHERE LEFT(schema_name, {len(prefix)}) = '{prefix}'
+            GROUP BY schema_name ORDER BY MAX(create_time) DESC
+        """
+        return [name for (name,) in self.query(query)]
 
-def drop(server: URL, name: str) -> None:
-    """Drop the database `name`."""
-    asyncio.run(execute(server, f"DROP DATABASE IF EXISTS `{name}`"))
+    def is_alive(self, session: str) -> bool:
+        """Tell whether the process of that name is connected."""
+        ((owner,),) = self.query(f"SELECT IS_USED_LOCK('{session}')")
+        return owner is not None
 
+    def create(self, name: str) -> None:
+        """Create the database `name`, empty.
 
-def empty(server: URL, name: str) -> None:
-    """Drop all that is in the database `name`, by making it anew."""
-    for process in asyncio.run(execute(server, PROCESSES.format(name=name))):
-        with suppress(SQLAlchemyError):  # it is gone already
-            asyncio.run(execute(server, f"KILL {process}"))
-    drop(server, name)
-    create(server, name)
+        Raises:
+            ServerError: it exists, or cannot be created.
+        """
+        self.query(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        self.made.add(name)
+        self.set_mark(name, is_complete=0)
 
+    def empty(self, name: str) -> None:
+        """Drop all that is in the database `name`, by making it anew."""
+        self.drop(name)
+        self.create(name)
 
-async def execute(url: URL, statement: str) -> Sequence[Any]:
-    """Execute `statement`; return the first column of its rows."""
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    async with asyncio.timeout(TIME_LIMIT), engine.connect() as connection:
-        result = await connection.execute(text(statement))
-        return result.scalars().all() if result.returns_rows else []
+    def drop(self, name: str) -> None:
+        """Drop the database `name`.
+
+        Raises:
+            HarnessError: it is not the harness's.
+        """
+        if name not in self.made and not self._is_own(name):
+            raise HarnessError(
+                f"The database {name} on {self.url!r} is in the way, and has not been made by these"
+                " tests; they do not touch it. Rename it, or use another server."
+            )
+        self._end_sessions(name)
+        self.query(f"DROP DATABASE IF EXISTS `{name}`")
+
+    def _end_sessions(self, name: str) -> None:
+        """Disconnect whoever uses the database `name`: to drop it would wait for their locks."""
+        for (process,) in self.query(PROCESSES.format(name=name)):
+            with suppress(ServerError):  # it is gone already
+                self.query(f"KILL {process}")
+
+    def set_mark(self, name: str, *, is_complete: int) -> None:
+        """Mark the database `name` as one that the harness has made."""
+        self.query(
+            f"CREATE OR REPLACE VIEW `{name}`.`{MARK}` AS"
+            f" SELECT '{self.key}' AS project, {is_complete} AS is_complete"
+        )
+
+    def mark(self, name: str) -> tuple[str, int] | None:
+        """Return the mark of the database `name`, if it has one: for which package it was made,
+        and whether it is complete."""
+        try:
+            ((key, is_complete),) = self.query(f"SELECT * FROM `{name}`.`{MARK}`")
+        except ServerError:
+            return None
+        return key, int(is_complete)
+
+    def _is_own(self, name: str) -> bool:
+        """Tell whether this project's tests have made the database `name`."""
+        if mark := self.mark(name):
+            return mark[0] == self.key
+        query = f"SELECT 1 FROM information_schema.tables WHERE table_schema = '{name}'"
+        return not self.query(query)  # just created

@@ -1,26 +1,42 @@
-"""PostgreSQL: the server that tests use, and making and dropping databases on it.
+"""PostgreSQL: the server that tests use, and making and dropping databases on it."""
 
-Nothing here may be called where an event loop runs.
-"""
-
-import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from sqlalchemy import URL, make_url, text
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from .answers import DRIVER
-from .errors import HarnessError
+from .connection import OwnConnection
+from .errors import HarnessError, ServerError
 from .server import postgresql
 
-TIME_LIMIT: Final = 30  # seconds, for any statement here, connecting included
-LOCK_LIMIT: Final = 5  # seconds that a statement of a test waits for a lock
+FAILURES: Final = (HarnessError,)
+"""What making and dropping databases may raise."""
+LOCK_LIMIT: Final = 5
+"""Seconds that a statement of a test waits for a lock."""
+PATIENCE: Final = 120
+"""Seconds to wait for another run that prepares the database."""
+HARMLESS: Final = {
+    *("host", "port", "user", "password", "connect_timeout", "timeout"),
+    *("ssl", "sslmode", "sslrootcert", "sslcert", "sslkey"),
+}
+"""Options of an address that do not say which database is meant."""
 
+MARK: Final = "tests_harness"
+"""An empty schema in every database that the harness makes, and so in all clones of it. What is
+said of it is for which package: nobody else's database has that, whatever its name is."""
+
+IS_OWN: Final = """
+    SELECT EXISTS (
+        SELECT FROM pg_namespace WHERE nspname = '{mark}'
+        AND obj_description(oid, 'pg_namespace') = '{key}'
+    ) OR NOT EXISTS (  -- just created
+        SELECT FROM pg_class WHERE relnamespace >= 16384 OR relnamespace = to_regnamespace('public')
+    )
+"""
 DROP_ALL_SCHEMAS: Final = """
 DO $$
 DECLARE
@@ -28,7 +44,9 @@ DECLARE
 BEGIN
     PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid();
-    FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' LOOP
+    FOR name IN SELECT nspname FROM pg_namespace
+        WHERE nspname !~ '^(pg_|information_schema$|{mark}$)'
+    LOOP
         EXECUTE format('DROP SCHEMA %I CASCADE', name);
     END LOOP;
     CREATE SCHEMA public;
@@ -41,7 +59,7 @@ def server() -> Iterator[URL]:
     """Yield the address of the server in TEST_DATABASE_URL, or of one that is started here.
 
     Raises:
-        HarnessError: there is no server, or the variable does not name a PostgreSQL.
+        HarnessError: there is no server, or the variable does not name one.
     """
     if address := os.environ.get("TEST_DATABASE_URL"):
         try:
@@ -53,58 +71,126 @@ def server() -> Iterator[URL]:
                 "TEST_DATABASE_URL is not the address of a PostgreSQL server;"
                 " write postgresql://user:password@host:5432/postgres"
             )
-        yield url.set(drivername=DRIVER, database=url.database or "postgres")
+        if url.database not in (None, "", "postgres") or url.query.keys() - HARMLESS:
+            raise HarnessError(
+                f"TEST_DATABASE_URL names more than a server: {url!r}. Tests make databases of"
+                " their own and touch no other; write postgresql://user:password@host:5432/postgres"
+            )
+        yield url.set(drivername=DRIVER, database="postgres")
     else:
         with postgresql() as url:
             yield url.set(drivername=DRIVER)
 
 
-def database_url(server: URL, name: str) -> URL:
-    """Return the address of the database `name` on `server`."""
-    return server.set(database=name)
+class Server:
+    """A server, and the databases on it that the harness makes."""
 
+    made: ClassVar[set[str]] = set()
 
-def version(server: URL) -> str:
-    """Return name and version of the server, such as "PostgreSQL 18.6".
+    def __init__(self, url: URL, key: str, session: str) -> None:
+        """Connect to the server at `url`.
 
-    Raises:
-        HarnessError: the server cannot be reached.
-    """
-    try:
-        (number,) = asyncio.run(execute(server, "SHOW server_version"))
-    except Exception as error:  # of SQLAlchemy, the driver or the system
-        raise HarnessError(
-            f"No PostgreSQL server for tests at {server!r}: {error or 'no answer'}\n"
-            "Start it, set TEST_DATABASE_URL to another one, or unset the variable:"
-            " the tests then start a server of their own."
-        ) from error
-    return f"PostgreSQL {number.split()[0]}"
+        Args:
+            url: the address of its database `postgres`.
+            key: what marks the databases of this project.
+            session: a name of this process's own; while it is connected, it is alive.
 
+        Raises:
+            HarnessError: the server cannot be reached.
+        """
+        self.url = url
+        self._key = key
+        try:
+            connection = OwnConnection(url, [f"SET application_name = '{session}'"])
+        except ServerError as error:
+            raise HarnessError(
+                f"No PostgreSQL server for tests at {error}\n"
+                "Start it, set TEST_DATABASE_URL to another one, or unset the variable:"
+                " the tests then start a server of their own."
+            ) from error
+        self.query = connection.query
+        self.close = connection.close
+        ((number,),) = self.query("SHOW server_version")
+        self.version = f"PostgreSQL {number.split()[0]}"
 
-def create(server: URL, name: str) -> None:
-    """Create the database `name`.
+    def database_url(self, name: str) -> URL:
+        """Return the address of the database `name`."""
+        return self.url.set(database=name)
 
-    Raises:
-        sqlalchemy.exc.ProgrammingError: it exists.
-    """
-    asyncio.run(execute(server, f'CREATE DATABASE "{name}"'))
-    # A test that waits for a lock of its own gets an error, not a hang.
-    asyncio.run(execute(server, f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_LIMIT}s'"))
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Keep other processes out, as long as they ask for a lock of this `name`."""
+        key = f"hashtextextended('{name}', 0)"
+        self.query(f"SET lock_timeout = '{PATIENCE}s'")
+        self.query(f"SELECT pg_advisory_lock({key})")
+        try:
+            yield
+        finally:
+            self.query(f"SELECT pg_advisory_unlock({key})")
 
+    def databases(self, prefix: str) -> list[str]:
+        """Return the names of databases that begin with `prefix`, the newest first."""
+        query = f"SELECT datname FROM pg_database WHERE starts_with(datname, '{prefix}')"
+        return [name for (name,) in self.query(f"{query} ORDER BY oid DESC")]
 
-def drop(server: URL, name: str) -> None:
-    """Drop the database `name`, whoever is still connected to it."""
-    asyncio.run(execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+    def is_alive(self, session: str) -> bool:
+        """Tell whether the process of that name is connected."""
+        query = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{session}'"
+        return bool(self.query(query))
 
+    def create(self, name: str) -> None:
+        """Create the database `name`, empty.
 
-def empty(server: URL, name: str) -> None:
-    """Drop all that is in the database `name`; quicker than to make it anew."""
-    asyncio.run(execute(server.set(database=name), DROP_ALL_SCHEMAS))
+        Raises:
+            ServerError: it exists, or cannot be created.
+        """
+        self.create_as(name)
+        self._query_in(
+            name,
+            f"CREATE SCHEMA {MARK}",
+            f"COMMENT ON SCHEMA {MARK} IS '{self._key}'",
+        )
 
+    def empty(self, name: str) -> None:
+        """Drop all that is in the database `name`; quicker than to make it anew."""
+        self._refuse_others(name)
+        self._query_in(name, DROP_ALL_SCHEMAS.format(mark=MARK))
 
-async def execute(url: URL, statement: str) -> Sequence[Any]:
-    """Execute `statement` outside of transactions; return the first column of its rows."""
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    async with asyncio.timeout(TIME_LIMIT), engine.connect() as connection:
-        result = await connection.execute(text(statement))
-        return result.scalars().all() if result.returns_rows else []
+    def drop(self, name: str) -> None:
+        """Drop the database `name`, whoever is still connected to it.
+
+        Raises:
+            HarnessError: it is not the harness's.
+        """
+        self._refuse_others(name)
+        self.query(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def create_as(self, name: str, options: str = "") -> None:
+        """Create the database `name` with `options` of CREATE DATABASE.
+
+        Raises:
+            ServerError: it exists, or cannot be created.
+        """
+        self.query(f'CREATE DATABASE "{name}" {options}')
+        self.made.add(name)
+        # A test that waits for a lock of its own gets an error, not a hang.
+        self.query(f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_LIMIT}s'")
+        # What a test commits need not survive a power cut.
+        self.query(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+
+    def _refuse_others(self, name: str) -> None:
+        if name not in self.made:
+            ((is_own,),) = self._query_in(name, IS_OWN.format(mark=MARK, key=self._key))
+            if not is_own:
+                raise HarnessError(
+                    f"The database {name} on {self.url!r} is in the way, and has not been made by"
+                    " these tests; they do not touch it. Rename it, or use another server."
+                )
+
+    def _query_in(self, name: str, *statements: str) -> Any:
+        """Execute statements in the database `name`; return the rows of the last one."""
+        connection = OwnConnection(self.database_url(name))
+        try:
+            return [connection.query(statement) for statement in statements][-1]
+        finally:
+            connection.close()

@@ -2,73 +2,162 @@
 
 import os
 import sqlite3
+import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import ClassVar, Final
 
-from sqlalchemy import URL, Engine, event
+from sqlalchemy import URL, Dialect, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from .answers import DRIVER
 from .errors import HarnessError
 
+FAILURES: Final = (HarnessError, OSError, sqlite3.Error)
+"""What making and dropping databases may raise."""
+PATIENCE: Final = 120
+"""Seconds to wait for another run that prepares the database."""
+MARK: Final = 0x7E575  # the "application id" in the header of every database that is made here
+
+
+@event.listens_for(Engine, "do_connect")
+def note_dialect(dialect: Dialect, entry: ConnectionPoolEntry, *_: object) -> None:
+    """Remember whether it is SQLite that is connected to."""
+    entry.info["tests.harness: is SQLite"] = dialect.name == "sqlite"
+
 
 @event.listens_for(Engine, "connect")
-def do_without_fsync(connection: DBAPIConnection, _: object) -> None:
+def do_without_fsync(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
     """Be quick: a database of tests need not survive a power cut."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous = OFF")
-    cursor.close()
+    if entry.info.get("tests.harness: is SQLite"):
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous = OFF")
+        cursor.close()
 
 
 @contextmanager
 def server() -> Iterator[URL]:
-    """Yield the address of a new folder for databases, removed at the end.
+    """Yield the address of a folder for databases, which only this user can write to.
 
     Raises:
-        HarnessError: TEST_DATABASE_URL asks for a server.
+        HarnessError: TEST_DATABASE_URL asks for a server, or somebody else has that folder.
     """
     if os.environ.get("TEST_DATABASE_URL"):
         raise HarnessError(
             "TEST_DATABASE_URL is set, but these tests run on SQLite, in files of their own;"
             " unset it"
         )
-    with TemporaryDirectory(prefix="tests-") as folder:
-        yield URL.create(DRIVER, database=folder)
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    folder = Path(tempfile.gettempdir(), f"tests-harness-{user}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or user not in (found.st_uid, os.environ.get("USERNAME")):
+        raise HarnessError(f"{folder} must be a folder of your own; remove it.")
+    yield URL.create(DRIVER, database=str(folder))
 
 
-def database_url(server: URL, name: str) -> URL:
-    """Return the address of the database `name` in the folder `server`."""
-    return server.set(database=f"{server.database}/{name}.db")
+class Server:
+    """A folder, and the databases in it that the harness makes."""
 
+    made: ClassVar[set[str]] = set()
 
-def version(server: URL) -> str:
-    """Return name and version of the library, such as "SQLite 3.46.1"."""
-    return f"SQLite {sqlite3.sqlite_version}"
+    def __init__(self, url: URL, key: str, session: str) -> None:
+        """Use the folder at `url`.
 
+        Args:
+            url: the folder's address.
+            key: what begins the names of this project's databases.
+            session: a name of this process's own; while it holds the lock of it, it is alive.
+        """
+        self.url = url
+        self.version = f"SQLite {sqlite3.sqlite_version}"
+        self._session = session
+        self._alive = self._locked(session)
 
-def create(server: URL, name: str) -> None:
-    """Create the file of the database `name`.
+    def close(self) -> None:
+        """Give the lock back."""
+        self._alive.close()
+        self.path(self._session, "lock").unlink(missing_ok=True)
 
-    Raises:
-        FileExistsError: it exists.
-    """
-    path(server, name).touch(exist_ok=False)
+    def database_url(self, name: str) -> URL:
+        """Return the address of the database `name`."""
+        return self.url.set(database=str(self.path(name)))
 
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Keep other processes out, as long as they ask for a lock of this `name`."""
+        with closing(self._locked(name)):
+            yield
 
-def drop(server: URL, name: str) -> None:
-    """Remove the file of the database `name`, and those of its write-ahead log."""
-    for suffix in (".db", ".db-wal", ".db-shm"):
-        path(server, name).with_suffix(suffix).unlink(missing_ok=True)
+    def databases(self, prefix: str) -> list[str]:
+        """Return the names of databases that begin with `prefix`, the newest first."""
+        files = Path(str(self.url.database)).glob(f"{prefix}*.db")
+        return [file.stem for file in sorted(files, key=os.path.getmtime, reverse=True)]
 
+    def is_alive(self, session: str) -> bool:
+        """Tell whether the process of that name holds its lock."""
+        try:
+            self._locked(session, patience=0).close()
+        except sqlite3.OperationalError:
+            return True
+        self.path(session, "lock").unlink(missing_ok=True)
+        return False
 
-def empty(server: URL, name: str) -> None:
-    """Drop all that is in the database `name`, by making it anew."""
-    drop(server, name)
-    create(server, name)
+    def create(self, name: str) -> None:
+        """Create the database `name`, empty.
 
+        Raises:
+            FileExistsError: it exists.
+        """
+        self.path(name).touch(mode=0o600, exist_ok=False)
+        self.made.add(name)
+        with closing(sqlite3.connect(self.path(name))) as connection:
+            connection.execute(f"PRAGMA application_id = {MARK}")
 
-def path(server: URL, name: str) -> Path:
-    """Return the file of the database `name`."""
-    return Path(str(database_url(server, name).database))
+    def empty(self, name: str) -> None:
+        """Drop all that is in the database `name`, by making it anew."""
+        self.drop(name)
+        self.create(name)
+
+    def drop(self, name: str) -> None:
+        """Remove the file of the database `name`, and those of its write-ahead log.
+
+        Raises:
+            HarnessError: it is not the harness's.
+        """
+        if name not in self.made and not self._is_own(name):
+            raise HarnessError(
+                f"The file {self.path(name)} is in the way, and has not been made by these tests;"
+                " they do not touch it. Move it."
+            )
+        for suffix in ("db", "db-wal", "db-shm"):
+            self.path(name, suffix).unlink(missing_ok=True)
+
+    def path(self, name: str, suffix: str = "db") -> Path:
+        """Return a file of the database `name`."""
+        return Path(str(self.url.database), f"{name}.{suffix}")
+
+    def _locked(self, name: str, patience: int = PATIENCE) -> sqlite3.Connection:
+        """Return a connection that holds a lock, which ends with it or with the process."""
+        connection = sqlite3.connect(
+            self.path(name, "lock"), patience, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            connection.close()
+            raise
+        return connection
+
+    def _is_own(self, name: str) -> bool:
+        """Tell whether tests have made the database `name`; a link they have not."""
+        path = self.path(name)
+        if path.is_symlink():
+            return False
+        with path.open("rb") as file:
+            header = file.read(100)
+        # https://www.sqlite.org/fileformat.html#application_id
+        return not header or header[68:72] == MARK.to_bytes(4, "big")  # none if just created

@@ -32,6 +32,16 @@ def configure_connection(connection: DBAPIConnection, _: object) -> None:
     cursor.close()
 
 
+@event.listens_for(engine.sync_engine, "invalidate")
+def release_write_lock(connection: DBAPIConnection, *_: object) -> None:
+    """Roll back before the connection of a cancelled request is closed.
+
+    Closing is not enough: while anything refers to a cursor, SQLite keeps the transaction.
+    https://www.sqlite.org/c3ref/close.html
+    """
+    connection.rollback()
+
+
 @event.listens_for(engine.sync_engine, "begin")
 def forget_write_lock(connection: Connection) -> None:
     """A new transaction begins without the write lock."""

@@ -2,10 +2,17 @@
 
 from typing import Any
 
+from .backend import Server
+
 
 def set_up(connection: Any) -> None:
     """Leave BEGIN, COMMIT and ROLLBACK of the shared connection to the sandbox."""
     connection.isolation_level = None
+
+
+async def cancel(connection: Any, _: Server) -> None:
+    """Cancel the statement that runs on `connection`."""
+    await connection._connection.interrupt()
 
 
 class DriverConnection:

@@ -2,12 +2,18 @@
 
 from typing import Any
 
-from .errors import check_isolation_level
+from .backend import Server
+from .errors import check_isolation_level, refuse_read_only
 
 
 def set_up(connection: Any) -> None:
     """Leave BEGIN, COMMIT and ROLLBACK of the shared connection to the sandbox."""
     connection.autocommit = True
+
+
+async def cancel(connection: Any, server: Server) -> None:
+    """Cancel the statement that runs on `connection`."""
+    server.query(f"SELECT pg_cancel_backend({connection._connection.get_server_pid()})")
 
 
 class DriverConnection:
@@ -24,6 +30,15 @@ class DriverConnection:
         """Switch autocommit on or off; the sandbox shows READ COMMITTED."""
         check_isolation_level(level, ("autocommit", "read_committed"))
         self.is_autocommit = level == "autocommit"
+
+    @property
+    def readonly(self) -> bool:
+        """Whether transactions may not write."""
+        return False
+
+    @readonly.setter
+    def readonly(self, value: bool) -> None:
+        refuse_read_only(value=value)
 
     def ignores(self, statement: str) -> bool:
         """Tell whether `statement` is the dialect's own, and means nothing in the sandbox."""

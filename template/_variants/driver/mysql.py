@@ -3,6 +3,7 @@
 import re
 from typing import Any, Final
 
+from .backend import Server
 from .errors import check_isolation_level
 
 SET_LEVEL: Final = re.compile(r"SET SESSION TRANSACTION ISOLATION LEVEL (?P<level>.+)")
@@ -12,9 +13,15 @@ def set_up(connection: Any) -> None:
     """Leave the shared connection as it is: its transactions begin by themselves."""
 
 
+async def cancel(connection: Any, server: Server) -> None:
+    """Cancel the statement that runs on `connection`."""
+    server.query(f"KILL QUERY {connection._connection.thread_id()}")
+
+
 class DriverConnection:
     """The part of a sandbox's connection that depends on the driver."""
 
+    sandbox: Any
     is_autocommit = False
     _sets_level = False
 
@@ -32,7 +39,10 @@ class DriverConnection:
         To change the isolation level, the dialect sends a SET and then a COMMIT.
         """
         if setting := SET_LEVEL.match(statement):
-            check_isolation_level(setting["level"], ("READ COMMITTED", "REPEATABLE READ"))
+            # An engine without a level of its own returns to the default, which means nothing.
+            is_chosen = any(SET_LEVEL.match(said) for said in self.sandbox.heard)
+            default = () if is_chosen else ("REPEATABLE READ",)
+            check_isolation_level(setting["level"], ("READ COMMITTED", *default))
         elif not (self._sets_level and statement == "COMMIT"):
             return False
         self._sets_level = bool(setting)

@@ -4,12 +4,18 @@ from typing import Any
 
 from psycopg import IsolationLevel
 
-from .errors import check_isolation_level
+from .backend import Server
+from .errors import check_isolation_level, refuse_read_only
 
 
 def set_up(connection: Any) -> None:
     """Leave BEGIN, COMMIT and ROLLBACK of the shared connection to the sandbox."""
     connection.set_autocommit(True)
+
+
+async def cancel(connection: Any, server: Server) -> None:
+    """Cancel the statement that runs on `connection`."""
+    server.query(f"SELECT pg_cancel_backend({connection._connection.info.backend_pid})")
 
 
 class DriverConnection:
@@ -33,6 +39,13 @@ class DriverConnection:
     def set_isolation_level(self, level: IsolationLevel | None) -> None:
         """Accept READ COMMITTED, which the sandbox shows."""
         check_isolation_level(level, (None, IsolationLevel.READ_COMMITTED))
+
+    def set_read_only(self, value: bool) -> None:
+        """Accept that transactions may write."""
+        refuse_read_only(value=value)
+
+    def set_deferrable(self, value: bool) -> None:
+        """Do nothing: it matters to read-only transactions."""
 
     def ignores(self, statement: str) -> bool:
         """Tell whether `statement` is the dialect's own, and means nothing in the sandbox."""

@@ -6,56 +6,74 @@ cannot show is what several real connections do to each other: locks held side b
 LOCKED, LISTEN and NOTIFY. Tests of those are marked `real_commits`.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .answers import LOOP_SCOPE
 from .errors import TransactionControlError
 from .lifecycle import Database
+from .prepared import make, renew
+from .reset import Reset
 from .sandbox import Sandbox
-from .schema import create_schema, drop_schema
+from .watch import Watch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def schema(database: Database) -> Iterator[None]:
-    """Create the tables once; from then on the database is used in tests only."""
-    create_schema(database)
-    Sandbox.database = database.url
-    yield
-    Sandbox.database = None
+def schema(database: Database) -> None:
+    """Create the tables once."""
+    make(database)
+
+
+@pytest.fixture(scope="session")
+def get_reset(schema: None, database: Database) -> Iterator[Callable[[], Reset]]:
+    """What undoes real commits; made when it is first needed."""
+
+    @cache
+    def get() -> Reset:
+        renew(database)  # for what a rollback leaves: the sandbox has used sequences
+        return Reset(database)
+
+    yield get
+    if get.cache_info().currsize:
+        get().close()
 
 
 @pytest.fixture(scope=LOOP_SCOPE)
-async def sandbox(schema: None, engine: AsyncEngine) -> AsyncIterator[Sandbox]:
+async def sandbox(schema: None, database: Database) -> AsyncIterator[Sandbox]:
     """The shared connection. It belongs to the loop, like all that it carries."""
-    sandbox = Sandbox()
+    sandbox = Sandbox(database.server)
     yield sandbox
     await sandbox.close()
 
 
 @pytest.fixture(autouse=True)
 async def isolation(
-    request: pytest.FixtureRequest, sandbox: Sandbox, engine: AsyncEngine, database: Database
+    request: pytest.FixtureRequest,
+    watch: Watch,
+    sandbox: Sandbox,
+    get_reset: Callable[[], Reset],
 ) -> AsyncIterator[None]:
     """Run the test in the sandbox; with the mark `real_commits`, on connections of its own."""
     if request.node.get_closest_marker("real_commits"):
-        await sandbox.close()
-        await engine.dispose()
-        with Sandbox.bypass():
-            yield
-            await engine.dispose()
-            drop_schema(database)
-            create_schema(database)
+        await sandbox.close()  # or its locks would be in the way
+        reset = get_reset()
+        reset.run()  # for the ids that the sandbox has used since
+        try:
+            async with watch.over_test():
+                yield
+        finally:
+            await watch.close_connections()
+            reset.run(is_altered=watch.is_altered)
     else:
-        with sandbox.open():
-            yield
+        try:
+            async with watch.over_test(sandbox):
+                yield
+        finally:
             try:
                 await sandbox.roll_back()
             except TransactionControlError:
                 await sandbox.close()
-                with Sandbox.bypass():
-                    drop_schema(database)
-                    create_schema(database)
+                get_reset().renew()
                 raise

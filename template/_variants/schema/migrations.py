@@ -1,18 +1,25 @@
 """The tests' schema, made by the migrations."""
 
 import asyncio
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
 
+import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import MetaData
+from sqlalchemy import Engine, MetaData, event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from . import backend
-from .lifecycle import Database, outside_loops
+from .errors import HarnessError
+from .lifecycle import Database
+from .thread import outside_loops
 
-ROOT = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[2]
+MIGRATIONS: Final = ROOT / "migrations"
 
 test_tables = MetaData()
 """Tables that only tests need; they are created beside the application's."""
@@ -23,17 +30,41 @@ def create_schema(database: Database) -> None:
 
     They go to the database that the application is pointed to, which is this one; and outside
     of event loops, since migrations/env.py runs one of its own.
+
+    Raises:
+        pytest.exit.Exception: one of them fails, or goes to another database.
     """
-    outside_loops(command.upgrade, Config(toml_file=ROOT / "pyproject.toml"), "head")
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    try:
+        with nothing_but(database):
+            outside_loops(command.upgrade, config, "head")
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if Path(frame.filename).is_relative_to(MIGRATIONS)]
+        place = f"{own[-1].filename}:{own[-1].lineno}" if own else "the start"
+        pytest.exit(f"The migrations fail, at {place}: {error}", pytest.ExitCode.USAGE_ERROR)
     outside_loops(asyncio.run, create_test_tables(database))
-
-
-def drop_schema(database: Database) -> None:
-    """Empty `database`: nothing is in the way of that, not even transactions left open."""
-    outside_loops(backend.empty, database.server, database.name)
 
 
 async def create_test_tables(database: Database) -> None:
     """Create the tables that only tests need."""
     async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
         await connection.run_sync(test_tables.create_all)
+
+
+@contextmanager
+def nothing_but(database: Database) -> Iterator[None]:
+    """Refuse connections to other databases than `database`."""
+
+    def check(_: object, __: object, args: list[Any], options: dict[str, Any]) -> None:
+        if not any(database.name in str(value) for value in (*args, *options.values())):
+            raise HarnessError(
+                "migrations/env.py connects to another database than that of the tests, which has"
+                " been stopped. Let it read the address from the application's settings."
+            )
+
+    event.listen(Engine, "do_connect", check)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "do_connect", check)

@@ -6,9 +6,9 @@ from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from . import backend
 from .application import get_metadata
-from .lifecycle import Database, outside_loops
+from .lifecycle import Database
+from .thread import outside_loops
 
 test_tables = MetaData()
 """Tables that only tests need; they are created beside the application's."""
@@ -17,11 +17,6 @@ test_tables = MetaData()
 def create_schema(database: Database) -> None:
     """Create all tables in the empty `database`."""
     outside_loops(asyncio.run, create_all(database))
-
-
-def drop_schema(database: Database) -> None:
-    """Empty `database`: nothing is in the way of that, not even transactions left open."""
-    outside_loops(backend.empty, database.server, database.name)
 
 
 async def create_all(database: Database) -> None:

@@ -1,6 +1,8 @@
 """The fixtures that tests use. Each can be overridden in tests/conftest.py or in a test module."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -11,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from .answers import LOOP_SCOPE
 from .application import get_app, get_engine
+from .errors import CommitFirstError
 from .lifecycle import Database
 
 
@@ -69,16 +72,69 @@ async def session(
 async def app(isolation: None, sessions: list[AsyncSession]) -> AsyncIterator[FastAPI]:
     """The application, started before the test and shut down after it, on the test's loop."""
     app = get_app()
-    async with app.router.lifespan_context(app):
-        yield app
-        # To shut down closes the pool: what is taken from it would be left open for ever.
-        for session in sessions:
-            await session.close()
+    overrides = app.dependency_overrides.copy()
+    try:
+        async with running(app):
+            yield app
+            # To shut down closes the pool: what is taken from it would be left open for ever.
+            for session in sessions:
+                await session.close()
+    finally:
+        app.dependency_overrides = overrides
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[None]:
+    """Start `app` and shut it down, in one task, as servers do: a fixture has two.
+
+    What a lifespan opens, it may have to close in the same task: a group of tasks, for example.
+    """
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        try:
+            async with app.router.lifespan_context(app):
+                started.set()
+                await stop.wait()
+        finally:
+            started.set()  # also if it could not start
+
+    task = asyncio.create_task(live(), name=__package__)
+    await started.wait()
+    try:
+        if not task.done():
+            yield
+    finally:
+        stop.set()
+        await task
 
 
 @pytest.fixture
-async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def client(app: FastAPI, sessions: list[AsyncSession]) -> AsyncIterator[httpx.AsyncClient]:
     """A client that calls the application in process; its errors reach the test as they are."""
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+
+    async def check(_: httpx.Request) -> None:
+        for session in sessions:
+            refuse_pending(session)
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app),
+        base_url="http://test",
+        event_hooks={"request": [check]},
+    ) as client:
         yield client
+
+
+def refuse_pending(session: AsyncSession) -> None:
+    """Refuse that the application is called while `session` has yet to write something.
+
+    Raises:
+        CommitFirstError: it has.
+    """
+    changed = (instance for instance in session.dirty if session.is_modified(instance))
+    if pending := [*session.new, *session.deleted, *changed]:
+        names = ", ".join(sorted({type(instance).__name__ for instance in pending}))
+        raise CommitFirstError(
+            f"Commit first: the test's session holds changes ({names}) that the application does"
+            " not see. If it is not to see them, expunge them, or roll back."
+        )

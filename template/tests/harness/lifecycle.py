@@ -1,36 +1,43 @@
-"""The run's database: found or started before the application is imported, dropped at the end."""
+"""The run's database: its server is found or started before the application is imported."""
 
 import os
+import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from sqlalchemy import URL
 
 from . import answers, application, backend
+from .answers import LOOP_SCOPE
 from .errors import HarnessError
+from .watch import Watch
+
+PREFIX: Final = f"test_{application.PACKAGE}_"
+"""What begins the names of all databases that the tests of this project make."""
+OF_A_RUN: Final = re.compile(rf"(?P<session>{PREFIX}[0-9a-f]+)(_\d+)?")
+"""The names of those that belong to one process of a run."""
 
 
 @dataclass(frozen=True)
 class Database:
     """The database that belongs to this run (under pytest-xdist: to this worker)."""
 
-    server: URL
-    version: str
+    server: backend.Server
     name: str
 
     @property
     def url(self) -> URL:
         """The address of the database, for the driver that was chosen."""
-        return backend.database_url(self.server, self.name)
+        return self.server.database_url(self.name)
 
 
 DATABASE: Final = pytest.StashKey[Database]()
+WATCH: Final = pytest.StashKey[Watch]()
 
 
 def point_application_to_database(config: pytest.Config) -> None:
@@ -46,14 +53,15 @@ def point_application_to_database(config: pytest.Config) -> None:
         )
     cleanup = ExitStack()
     config.add_cleanup(cleanup.close)
+    name = f"{PREFIX}{secrets.token_hex(4)}"
     try:
-        server = cleanup.enter_context(backend.server())
-        version = outside_loops(backend.version, server)
+        url = cleanup.enter_context(backend.server())
+        server = cleanup.enter_context(closing(backend.Server(url, application.PACKAGE, name)))
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    name = f"test_{application.PACKAGE}_{secrets.token_hex(4)}_{worker}"
-    database = config.stash[DATABASE] = Database(server, version, name)
+    database = config.stash[DATABASE] = Database(server, name)
+    watch = config.stash[WATCH] = Watch(config, database.url, name)
+    config.pluginmanager.register(watch, f"{__package__}.watch")
     os.environ[application.DATABASE_URL] = database.url.render_as_string(hide_password=False)
 
 
@@ -69,14 +77,13 @@ def pytest_report_header(config: pytest.Config) -> str:
     database = config.stash[DATABASE]
     return (
         f"harness: {answers.DRIVER}, {answers.ISOLATION}, {answers.LOOP_SCOPE} loop,"
-        f" {answers.RUNNER}; {database.version}, database {database.name}"
+        f" {answers.RUNNER}; {database.server.version}, database {database.name}"
     )
 
 
 @pytest.fixture(scope="session")
 def database(pytestconfig: pytest.Config) -> Iterator[Database]:
-    """The run's database, empty. Its name is new and creating it fails if it exists, so what is
-    dropped at the end is what was made here."""
+    """The run's database, still to be made; what dead runs have left is gone."""
     database = pytestconfig.stash[DATABASE]
     configured = application.get_engine().url
     if configured != database.url:
@@ -85,21 +92,43 @@ def database(pytestconfig: pytest.Config) -> Iterator[Database]:
             f" {database.url!r}. Let it read its address from {application.DATABASE_URL}.",
             returncode=pytest.ExitCode.USAGE_ERROR,
         )
+    with exit_on_failure(database):
+        drop_leftovers(database.server)
+    yield database
+    with exit_on_failure(database):
+        database.server.drop(database.name)
+
+
+def drop_leftovers(server: backend.Server) -> None:
+    """Drop the databases of processes that are gone."""
+    with server.lock(PREFIX):
+        for name in server.databases(PREFIX):
+            match = OF_A_RUN.fullmatch(name)
+            if match and not server.is_alive(match["session"]):
+                with suppress(HarnessError):  # not made by tests, in spite of its name
+                    server.drop(name)
+
+
+@contextmanager
+def exit_on_failure(database: Database) -> Iterator[None]:
+    """End the run, with one line, if `database` cannot be made or dropped."""
     try:
-        outside_loops(backend.create, database.server, database.name)
-    except Exception as error:
+        yield
+    except backend.FAILURES as error:
         pytest.exit(
-            f"The tests cannot create a database on {database.server!r}: {error}",
+            f"The tests cannot make or drop databases on {database.server.url!r}: {error}",
             returncode=pytest.ExitCode.USAGE_ERROR,
         )
-    yield database
-    outside_loops(backend.drop, database.server, database.name)
 
 
-def outside_loops(function: Callable[..., Any], *args: Any) -> Any:
-    """Call `function` in a thread of its own, where no event loop runs or is remembered.
+@pytest.fixture(scope="session")
+def watch(pytestconfig: pytest.Config) -> Watch:
+    """What watches over loops, connections and tasks."""
+    return pytestconfig.stash[WATCH]
 
-    Raises whatever `function` raises.
-    """
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        return executor.submit(function, *args).result()
+
+@pytest.fixture(scope=LOOP_SCOPE, autouse=True)
+async def end_loop(watch: Watch) -> AsyncIterator[None]:
+    """Close connections as the last thing on each loop: nobody could use or close them later."""
+    yield
+    await watch.close_connections()

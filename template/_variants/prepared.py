@@ -1,0 +1,95 @@
+"""The prepared database: it has the schema and no more, and is cloned instead of made again.
+
+It is kept between runs, and each process of a run has a clone of it. Its name says what it was
+made from, so another one is made when that has changed.
+"""
+
+import hashlib
+import secrets
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import MetaData, create_mock_engine
+
+from .application import get_metadata
+from .cloning import clone, is_complete
+from .errors import HarnessError
+from .lifecycle import PREFIX, Database, exit_on_failure
+from .schema import create_schema, test_tables
+
+KEPT: Final = 5
+"""How many are kept: one for each branch that is worked on, say."""
+SOURCES: Final = (Path(__file__).parents[2] / "migrations", Path(__file__).parent)
+"""Folders of files that it is made from, or by."""
+
+
+def prepare(database: Database) -> str:
+    """Prepare what `database` is to be a clone of, if that has to be; return its name.
+
+    Raises:
+        pytest.exit.Exception: it cannot be made.
+    """
+    server, name = database.server, prepared_name(database)
+    with exit_on_failure(database), server.lock(name):
+        if not is_complete(server, name):
+            if name in server.databases(name):
+                server.drop(name)  # half made
+            server.create(database.name)
+            create_schema(database)
+            clone(server, database.name, name)
+            server.drop(database.name)
+            for old in server.databases(f"{PREFIX}prepared_")[KEPT:]:
+                with suppress(HarnessError):  # it may be another user's
+                    server.drop(old)
+    return name
+
+
+def make(database: Database) -> None:
+    """Make `database`.
+
+    Raises:
+        pytest.exit.Exception: it cannot be made.
+    """
+    name = prepare(database)
+    with exit_on_failure(database):
+        clone(database.server, name, database.name)
+
+
+def renew(database: Database) -> None:
+    """Make `database` anew; nobody stays connected."""
+    database.server.drop(database.name)
+    clone(database.server, prepared_name(database), database.name)
+
+
+@cache
+def prepared_name(database: Database) -> str:
+    """Return a name that is another one when the migrations or the models have changed."""
+    digest = hashlib.sha256(f"{database.server.version} {database.url.username}".encode())
+    for file in sorted(file for folder in SOURCES for file in folder.rglob("*")):
+        if file.is_file() and file.suffix != ".pyc":
+            digest.update(file.read_bytes())
+    for metadata in (get_metadata(), test_tables):
+        for statement in definition(metadata, database):
+            digest.update(statement.encode())
+    return f"{PREFIX}prepared_{digest.hexdigest()[:8]}"
+
+
+def definition(metadata: MetaData, database: Database) -> list[str]:
+    """Return the statements that would create the tables of `metadata`.
+
+    Where that cannot be told without a database, as listeners for "create" want one: something
+    that is never the same, so that another one is prepared for each run.
+    """
+    statements = []
+
+    def note(statement: Any, *_: Any, **__: Any) -> None:
+        statements.append(str(statement.compile(dialect=engine.dialect)))
+
+    engine = create_mock_engine(database.url, note)
+    try:
+        metadata.create_all(engine, checkfirst=False)
+    except Exception:
+        statements.append(secrets.token_hex())
+    return statements
