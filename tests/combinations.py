@@ -20,6 +20,11 @@ class Combination(NamedTuple):
         """The kind of database that the driver talks to."""
         return BACKENDS[self.driver]
 
+    @property
+    def is_offered(self) -> bool:
+        """Whether the prompt offers it: MariaDB and MySQL cannot clone databases."""
+        return not (self.isolation == "clone" and self.backend == "mysql")
+
 
 BACKENDS: Final = {
     "asyncpg": "postgresql",
@@ -28,10 +33,12 @@ BACKENDS: Final = {
     "asyncmy": "mysql",
     "aiomysql": "mysql",
 }
-ISOLATIONS: Final = ("savepoint", "create_drop")
+ISOLATIONS: Final = ("savepoint", "reset", "clone", "create_drop")
 LOOP_SCOPES: Final = ("session", "package", "module", "class", "function")
 RUNNERS: Final = ("pytest-asyncio", "anyio")
 
 COMBINATIONS: Final = [
-    Combination(*answers) for answers in product(BACKENDS, ISOLATIONS, LOOP_SCOPES, RUNNERS)
+    combination
+    for answers in product(BACKENDS, ISOLATIONS, LOOP_SCOPES, RUNNERS)
+    if (combination := Combination(*answers)).is_offered
 ]

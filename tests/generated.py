@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +42,7 @@ class GeneratedProject:
     """A rendered project."""
 
     path: Path
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
 
     def run(self, *command: str, exit_code: int = 0, **variables: str) -> str:
         """Run a command in the project's folder; return what it prints.
@@ -57,7 +56,7 @@ class GeneratedProject:
             AssertionError: it exits with another code. The message has all one needs to repeat it.
             subprocess.TimeoutExpired: it takes longer than five minutes.
         """
-        environment = clean_environment() | dict(self.variables) | variables
+        environment = clean_environment() | self.variables | variables
         process = subprocess.run(
             command,
             cwd=self.path,

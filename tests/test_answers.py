@@ -80,6 +80,12 @@ def test_free_text_arrives_as_given(generate: Generate, text: str) -> None:
         ("Shop 2.0", "shop_2_0"),
         ("2 Shops", "shops"),
         ("日本語", "my_app"),
+        ("Test", "test_app"),
+        ("import", "import_app"),
+        (
+            "Customer relationship management for small shops",
+            "customer_relationship_management_for",
+        ),
         ("a__b--c", "a_b_c"),
     ],
 )

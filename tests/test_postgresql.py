@@ -16,20 +16,22 @@ from .conftest import Generate
 from .generated import GeneratedProject, clean_environment
 
 RUN = """
-import asyncio, sys
+import sys
 from pathlib import Path
-from sqlalchemy import text
-from tests.harness import backend, server
+from tests.harness import answers, server
+from tests.harness.connection import OwnConnection
 
 server._home = lambda: Path(sys.argv[1])
 if sys.argv[2] == "wheel":
     server._installed = lambda: iter(())
 with server.postgresql() as url:
-    url = url.set(drivername=backend.DRIVER)
+    url = url.set(drivername=answers.DRIVER)
     print("ready", flush=True)
     for line in sys.stdin:
         query = "SELECT version() || ', started ' || pg_postmaster_start_time()"
-        print(asyncio.run(backend.execute(url, query))[0], flush=True)
+        connection = OwnConnection(url)
+        print(connection.query(query)[0][0], flush=True)
+        connection.close()
 """
 
 
@@ -47,7 +49,7 @@ class Cluster:
         run = subprocess.Popen(
             ["python", "-c", RUN, str(self.home), self.supplier],
             cwd=self.project.path,
-            env=clean_environment() | dict(self.project.variables),
+            env=clean_environment() | self.project.variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

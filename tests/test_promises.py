@@ -1,15 +1,16 @@
 """A harness that cannot fail proves nothing: each promise is broken here, and that is noticed."""
 
 import re
+from itertools import product
 
 import pytest
 
-from .combinations import BACKENDS
+from .combinations import BACKENDS, Combination
 from .conftest import Generate
 
 BROKEN = [
     pytest.param(
-        "savepoint",
+        Combination(isolation="savepoint"),
         "isolation.py",
         "                await sandbox.roll_back()\n",
         "                pass\n",
@@ -17,7 +18,7 @@ BROKEN = [
         id="nothing is rolled back after a test",
     ),
     pytest.param(
-        "savepoint",
+        Combination(isolation="savepoint"),
         "sandbox.py",
         "            if writes:\n",
         "            if False:\n",
@@ -25,7 +26,7 @@ BROKEN = [
         id="others see what is not committed",
     ),
     pytest.param(
-        "savepoint",
+        Combination(isolation="savepoint"),
         "sandbox.py",
         "self._end(sql.ROLLBACK)",
         "self._end(sql.COMMIT)",
@@ -33,7 +34,7 @@ BROKEN = [
         id="a rollback undoes nothing",
     ),
     pytest.param(
-        "savepoint",
+        Combination(isolation="savepoint"),
         "dialect.py",
         'ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"',
         'ROLLBACK: Final = "ROLLBACK; BEGIN; SAVEPOINT sandbox"',
@@ -41,7 +42,7 @@ BROKEN = [
         id="a rollback undoes too much",
     ),
     pytest.param(
-        "savepoint",
+        Combination(isolation="savepoint"),
         "sandbox.py",
         "        elif sql.aborts_transaction(error)",
         "        elif False and sql.aborts_transaction(error)",
@@ -49,7 +50,7 @@ BROKEN = [
         id="a failed statement takes the others along",
     ),
     pytest.param(
-        "savepoint",
+        Combination(isolation="savepoint"),
         "sandbox.py",
         "            if self.is_autocommit and not is_read:\n",
         "            if False:\n",
@@ -57,7 +58,7 @@ BROKEN = [
         id="autocommit does not commit",
     ),
     pytest.param(
-        "savepoint",
+        Combination(isolation="savepoint"),
         "sandbox.py",
         "        refuse_transaction_control(text)\n",
         "",
@@ -65,32 +66,72 @@ BROKEN = [
         id="a raw COMMIT passes",
     ),
     pytest.param(
-        "savepoint",
-        "sandbox.py",
-        "        return Sandbox.current.connect(dialect, args, options)\n",
-        "        return None\n",
+        Combination(isolation="savepoint"),
+        "isolation.py",
+        "watch.over_test(sandbox)",
+        "watch.over_test()",
         "TestEngine",
         id="connections are real",
     ),
     pytest.param(
-        "savepoint",
-        "isolation.py",
-        "            await engine.dispose()\n            drop_schema(database)\n",
-        "            await engine.dispose()\n            return\n",
+        Combination(isolation="savepoint"),
+        "reset.py",
+        "        outcome = self._call_function()\n",
+        "        outcome = ''\n",
         "TestRealCommits",
         id="real commits stay",
     ),
     pytest.param(
-        "create_drop",
+        Combination(isolation="savepoint"),
+        "sandbox.py",
+        "                writer.refuse_own_task()\n",
+        "",
+        "TestCommitFirst",
+        id="who waits for himself is not told",
+    ),
+    pytest.param(
+        Combination(isolation="savepoint"),
+        "sandbox.py",
+        "            if self._running:\n",
+        "            if False:\n",
+        "TestCancelledRequest",
+        id="a cancelled statement is not waited for",
+    ),
+    pytest.param(
+        Combination(isolation="savepoint"),
+        "dialect.py",
+        'CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"',
+        'CHECK: Final = "SELECT 1"',
+        "TestDeferredConstraint",
+        id="deferred constraints are not checked",
+    ),
+    pytest.param(
+        Combination(isolation="reset"),
         "isolation.py",
-        "    create_schema(database)\n    yield\n    drop_schema(database)\n",
+        "            was_remade = reset.run(is_altered=watch.is_altered)\n",
+        "            was_remade = False\n",
+        "TestCommit",
+        id="nothing is reset",
+    ),
+    pytest.param(
+        Combination("aiosqlite", "reset"),  # other drivers fail in many ways, and may crash
+        "watch.py",
+        "        loop = running_loop() if dialect.is_async else None\n",
+        "        loop = None\n",
+        "TestAnotherLoop",
+        id="connections are used on any loop",
+    ),
+    pytest.param(
+        Combination(isolation="create_drop"),
+        "isolation.py",
+        "    create_schema(database)\n    yield\n    database.server.empty(database.name)\n",
         "    if not hasattr(create_schema, 'done'):\n        create_schema.done = True\n"
         "        create_schema(database)\n    yield\n",
         "TestCommit",
         id="tables are kept",
     ),
     pytest.param(
-        "create_drop",
+        Combination(isolation="create_drop"),
         "fixtures.py",
         '"populate_existing": True',
         "",
@@ -100,11 +141,16 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("isolation", "file", "promise", "breach", "story"), BROKEN)
+@pytest.mark.parametrize(("combination", "file", "promise", "breach", "story"), BROKEN)
 def test_a_broken_harness_is_noticed(
-    generate_installed: Generate, isolation: str, file: str, promise: str, breach: str, story: str
+    generate_installed: Generate,
+    combination: Combination,
+    file: str,
+    promise: str,
+    breach: str,
+    story: str,
 ) -> None:
-    project = generate_installed(isolation=isolation)
+    project = generate_installed(**combination._asdict())
     path = project.path / "tests/harness" / file
     source = path.read_text()
     assert source.count(promise) == 1
@@ -113,27 +159,15 @@ def test_a_broken_harness_is_noticed(
     assert re.search(rf"^(FAILED|ERROR) tests/test_contract.py::{story}::", output, re.MULTILINE)
 
 
-BREACHES = """
+IN_ANY_STRATEGY = """
 import asyncio
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 from starlette.testclient import TestClient
 from tests.harness.notes import Note
 
 kept = []
-
-
-async def test_commit_first(session, client):
-    session.add(Note(text="a"))
-    await session.flush()
-    await client.get("/items")
-
-
-async def test_wait_for_each_other(session, client):
-    session.add(Note(text="a"))
-    await session.flush()
-    await asyncio.create_task(client.get("/items"))
 
 
 async def test_transaction_left_open(engine):
@@ -142,37 +176,47 @@ async def test_transaction_left_open(engine):
 
 
 async def test_connection_of_another_test(session):
-    assert (await session.execute(text("SELECT * FROM contract_notes"))).all() == []
+    assert (await session.execute(select(Note))).all() == []
     await kept[0].execute(insert(Note).values(text="b"))
 
 
+async def test_connection_left_open(engine):
+    kept.append(await engine.connect())
+
+
+async def go_on(session_factory):
+    async with session_factory() as session:
+        await session.execute(select(Note))
+        await asyncio.sleep(10)
+
+
 async def test_task_left_running(session_factory):
-    async def go_on():
-        async with session_factory() as session:
-            await session.execute(text("SELECT 1"))
-            await asyncio.sleep(0.05)
-            await session.execute(insert(Note).values(text="c"))
-
-    kept.append(asyncio.create_task(go_on()))
-    await asyncio.sleep(0.02)
+    kept.append(asyncio.create_task(go_on(session_factory)))
 
 
-async def test_meanwhile():
-    with pytest.raises(Exception, match="a test that is over"):
-        await kept[-1]
+async def test_task_is_cancelled():
+    assert kept[-1].cancelled()
 
 
-async def test_raw_commit(session):
-    await session.execute(text("COMMIT"))
-
-
-async def test_another_loop(app):
+async def test_another_thread(app, session):
+    await session.execute(select(Note))
+    await session.commit()
     TestClient(app).get("/items")
 
 
-async def test_isolation_level(engine):
+async def test_pending(session, client):
+    session.add(Note(text="a"))
+    await client.get("/items")
+
+
+async def test_another_loop(engine):
+    await engine.dispose()
+    await asyncio.to_thread(asyncio.run, read(engine))
+
+
+async def read(engine):
     async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="SERIALIZABLE")
+        await connection.execute(select(Note))
 
 
 @pytest.fixture(scope="module")
@@ -185,64 +229,166 @@ async def test_wide_fixture(written_once):
     pass
 
 
-async def test_next_is_clean(session):
+@pytest.fixture
+def late(isolation, request):
+    return request.getfixturevalue("written_later")
+
+
+@pytest.fixture(scope="module")
+async def written_later(engine):
+    async with engine.begin() as connection:
+        await connection.execute(insert(Note).values(text="d"))
+
+
+async def test_wide_fixture_in_a_test(late):
+    pass
+
+
+async def test_next_is_clean(engine, session, client):
     await kept[0].close()
-    assert (await session.execute(text("SELECT * FROM contract_notes"))).all() == []
-"""
-
-NOTICED = {
-    "test_commit_first": "CommitFirstError: Commit first: ",
-    "test_wait_for_each_other": "CommitFirstError: This statement has waited 5 seconds",
-    "test_transaction_left_open": "LeakError: This test has left a transaction open; ",
-    "test_connection_of_another_test": "LeakError: This connection was taken from the pool in",
-    "test_raw_commit": "TransactionControlError: A raw 'COMMIT' ends a transaction",
-    "test_another_loop": "WrongLoopError: The database is used on another event loop",
-    "test_wide_fixture": "OutsideTestError: The database is used outside of a test",
-    "test_isolation_level": "TransactionControlError: The sandbox shows READ COMMITTED",
-}
-
-
-@pytest.mark.parametrize("driver", BACKENDS)
-def test_a_breach_of_the_contract_is_noticed(generate_installed: Generate, driver: str) -> None:
-    project = generate_installed(driver=driver)
-    (project.path / "tests/test_breaches.py").write_text(BREACHES)
-    ignored = "ignore::DeprecationWarning"  # of Starlette's TestClient
-    output = project.run("pytest", "-W", ignored, "tests/test_breaches.py", exit_code=1)
-    for test, message in NOTICED.items():
-        if driver == "aiosqlite" and test == "test_isolation_level":
-            continue  # SQLite is serializable: there is nothing else to ask for
-        assert re.search(rf"^(FAILED|ERROR) tests/test_breaches.py::{test} ", output, re.MULTILINE)
-        assert f"tests.harness.errors.{message}" in output
-    for test in ("test_meanwhile", "test_next_is_clean"):
-        assert f"::{test} " not in output
-
-
-WAITING = """
-import asyncio
-
-import pytest
-from sqlalchemy.exc import DBAPIError
-
-
-async def test_lock_of_its_own(session, client):
-    await client.post("/items", json={"name": "chair"})
-    session.add(Item(name="table"))
-    await session.flush()
-    with pytest.raises(DBAPIError, match="(?i)lock"):
-        async with asyncio.timeout(20):
-            await client.post("/items", json={"name": "table"})
-
-
-async def test_next_is_clean(session, client):
+    await kept[1].close()
+    async with engine.connect() as one, engine.connect() as other:
+        assert (await one.execute(select(Note))).all() == []
+        assert (await other.execute(select(Note))).all() == []
     assert (await client.get("/items")).json() == []
 """
 
+NOTICED = {
+    "test_transaction_left_open": (
+        r"LeakError: This test has left open\nE +\* a transaction of tests/test_breaches\.py::"
+        r"test_transaction_left_open \(call\), test_transaction_left_open at"
+        r" tests/test_breaches\.py:\d+, after 'INSERT INTO contract_notes .*'\. Close it"
+    ),
+    "test_connection_of_another_test": (
+        r"LeakError: This is a connection of a test that is over, left open by"
+        r" tests/test_breaches\.py::test_transaction_left_open"
+    ),
+    "test_connection_left_open": (
+        r"LeakError: This test has left open\nE +\* a connection of tests/test_breaches\.py::"
+    ),
+    "test_task_left_running": (
+        r"LeakError: This test has left open\nE +\* the task go_on at tests/test_breaches\.py:\d+\."
+        r" Await it, or cancel it\."
+    ),
+    "test_pending": (
+        r"CommitFirstError: Commit first: the test's session holds changes \(Note\) that the"
+    ),
+    "test_another_thread": (
+        r"WrongLoopError: A connection of Engine\(.*\) was opened on loop \d+ by tests/test_breach"
+        r"(.|\n)* and works there only\. It is used on loop \d+ by tests/test_breaches\.py::"
+        r"test_another_thread \(call\), list_items at src/my_app/items\.py:\d+\. A thread has"
+        r" a loop of its own, as that of Starlette's TestClient: .* fixture `client` instead,"
+    ),
+    "test_another_loop": (
+        r"WrongLoopError: A connection of Engine\(.*\) was opened on loop \d+"
+        r"( \(closed\) by tests/test_breaches\.py::test_another_loop \(call\), read .* It is left"
+        r" in a pool, where the test's loop \d+ would use it|"
+        r" by the test.* It is used on loop \d+ by tests/test_breaches\.py::test_another_loop)"
+    ),
+    "test_wide_fixture": (
+        r"OutsideTestError: The database is used outside of a test, by the fixture 'written_once'"
+        r" for tests/test_breaches\.py::test_wide_fixture \(setup\), written_once at"
+    ),
+    "test_wide_fixture_in_a_test": (
+        r"OutsideTestError: The database is used outside of a test, by the fixture 'written_later'"
+    ),
+}
 
-@pytest.mark.parametrize("driver", BACKENDS)
-def test_real_transactions_do_not_hang(generate_installed: Generate, driver: str) -> None:
-    project = generate_installed(driver=driver, isolation="create_drop")
-    (project.path / "tests/test_waiting.py").write_text(
-        "from my_app.models import Item\n" + WAITING
-    )
-    output = project.run("pytest", "tests/test_waiting.py")
+IN_THE_SANDBOX = """
+async def test_commit_first(session, client):
+    session.add(Note(text="a"))
+    await session.flush()
+    await client.get("/items")
+
+
+async def test_commit_first_at_the_end_of_a_block(session, session_factory):
+    session.add(Note(text="a"))
+    await session.flush()
+    async with asyncio.timeout(1), session_factory.begin() as other:
+        other.add(Note(text="b"))
+
+
+async def test_wait_for_each_other(session, client):
+    session.add(Note(text="a"))
+    await session.flush()
+    await asyncio.create_task(client.get("/items"))
+
+
+async def test_raw_commit(session):
+    await session.execute(text("COMMIT"))
+
+
+async def test_driver_commit(engine):
+    async with engine.begin() as connection:
+        await connection.execute(insert(Note).values(text="e"))
+    async with engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        await (driver.commit() if hasattr(driver, "commit") else driver.execute("COMMIT"))
+
+
+async def test_next_is_clean_too(session):
+    assert (await session.execute(select(Note))).all() == []
+
+
+async def test_isolation_level(engine):
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="SERIALIZABLE")
+"""
+
+NOTICED_IN_THE_SANDBOX = {
+    "test_commit_first": r"CommitFirstError: Commit first: this statement waits .*: INSERT INTO",
+    "test_commit_first_at_the_end_of_a_block": r"CommitFirstError: Commit first: this statement",
+    "test_wait_for_each_other": r"CommitFirstError: This statement has waited 5 seconds",
+    "test_raw_commit": r"TransactionControlError: A raw 'COMMIT' ends a transaction",
+    "test_driver_commit": r"TransactionControlError: The sandbox's transaction is gone\. Did this",
+    "test_isolation_level": r"TransactionControlError: The sandbox shows READ COMMITTED",
+}
+
+ON_REAL_CONNECTIONS = """
+async def test_commit_first(session, client):
+    await client.post("/items", json={"name": "chair"})
+    session.add(Item(name="table"))
+    await session.flush()
+    async with asyncio.timeout(20):
+        await client.post("/items", json={"name": "table"})
+
+
+async def test_wait_for_each_other(session, client):
+    session.add(Item(name="table"))
+    await session.flush()
+    await asyncio.create_task(client.post("/items", json={"name": "table"}))
+"""
+
+NOTICED_ON_REAL_CONNECTIONS = dict.fromkeys(
+    ("test_commit_first", "test_wait_for_each_other"),
+    r"(?i)lock(.|\n)*Commit first: open is a transaction of tests/test_breaches\.py::test_\w+"
+    r" \(call\), test_\w+ at tests/test_breaches\.py:\d+, after 'INSERT INTO items ",
+)
+
+
+@pytest.mark.parametrize(
+    ("driver", "isolation"),
+    [*product(BACKENDS, ("savepoint", "reset")), ("asyncpg", "create_drop")],
+)
+def test_a_breach_of_the_contract_is_noticed(
+    generate_installed: Generate, driver: str, isolation: str
+) -> None:
+    project = generate_installed(driver=driver, isolation=isolation)
+    if isolation == "savepoint":
+        more, noticed = IN_THE_SANDBOX, NOTICED | NOTICED_IN_THE_SANDBOX
+    else:
+        more = "\n\nfrom my_app.models import Item\n" + ON_REAL_CONNECTIONS
+        noticed = NOTICED | NOTICED_ON_REAL_CONNECTIONS
+    if driver == "aiosqlite":
+        noticed.pop("test_isolation_level", None)  # SQLite is serializable; nothing else to ask for
+    (project.path / "tests/test_breaches.py").write_text(IN_ANY_STRATEGY + more)
+    ignored = "ignore::DeprecationWarning"  # of Starlette's TestClient
+    output = project.run("pytest", "-W", ignored, "tests/test_breaches.py", exit_code=1)
+    for test, message in noticed.items():
+        failures = re.findall(rf"^(?:FAILED|ERROR) tests/test_breaches.py::{test} ", output, re.M)
+        assert len(failures) == 1, test
+        assert re.search(message, output), test
+    for test in ("test_task_is_cancelled", "test_next_is_clean", "test_next_is_clean_too"):
+        assert f"::{test} " not in output
+    assert "never awaited" not in output
     assert "ResourceWarning" not in output

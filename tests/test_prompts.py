@@ -48,7 +48,7 @@ def test_every_question_is_asked_in_the_order_of_decisions(
     keyboard.send_text(f"ann@example.com{ENTER}")
     keyboard.send_text(DOWN + ENTER)
     keyboard.send_text(DOWN * 2 + ENTER)
-    keyboard.send_text(DOWN + ENTER)
+    keyboard.send_text(DOWN * 3 + ENTER)
     keyboard.send_text(DOWN * 4 + ENTER)
     keyboard.send_text(DOWN + ENTER)
     keyboard.send_text(DOWN + ENTER)

@@ -36,14 +36,21 @@ ALWAYS = {
     "tests/harness/fixtures.py",
     "tests/harness/isolation.py",
     "tests/harness/lifecycle.py",
+    "tests/harness/loop.py",
     "tests/harness/notes.py",
     "tests/harness/schema.py",
+    "tests/harness/thread.py",
+    "tests/harness/watch.py",
     "tests/test_contract.py",
     "tests/test_health.py",
     "tests/test_items.py",
 }
 ONLY_IF: dict[str, Callable[[Combination], bool]] = {
-    "tests/harness/loop.py": lambda chosen: chosen.runner == "anyio",
+    "tests/harness/clones.py": lambda chosen: chosen.isolation == "clone",
+    "tests/harness/cloning.py": lambda chosen: chosen.isolation != "create_drop",
+    "tests/harness/connection.py": lambda chosen: chosen.backend != "sqlite",
+    "tests/harness/prepared.py": lambda chosen: chosen.isolation != "create_drop",
+    "tests/harness/reset.py": lambda chosen: chosen.isolation in ("savepoint", "reset"),
     "tests/harness/server.py": lambda chosen: chosen.backend == "postgresql",
     "tests/harness/sandbox.py": lambda chosen: chosen.isolation == "savepoint",
     "tests/harness/dialect.py": lambda chosen: chosen.isolation == "savepoint",
@@ -62,6 +69,10 @@ def check_files(files: dict[str, str], combination: Combination) -> None:
     others = ({*BACKENDS, *ISOLATIONS, *RUNNERS, "pytest_asyncio"}) - {*combination}
     if combination.runner == "pytest-asyncio":
         others.remove("pytest_asyncio")
+    if combination.isolation == "savepoint":
+        others.remove("reset")  # undoes real commits
+    if combination.isolation in ("savepoint", "reset"):
+        others.remove("clone")  # of the prepared database
     pattern = re.compile(rf"\b({'|'.join(others)})\b")
     for path, content in files.items():
         if path not in ("README.md", ".copier-answers.yml"):

@@ -1,0 +1,342 @@
+"""Databases come and go, whatever happens to a run; none is touched that tests did not make."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from .combinations import BACKENDS
+from .conftest import Generate, require_server
+from .generated import GeneratedProject, clean_environment
+
+USAGE_ERROR = pytest.ExitCode.USAGE_ERROR
+KILLS = 20
+
+SERVER = {
+    "asyncpg": "postgresql://postgres@127.0.0.1:5432",
+    "psycopg": "postgresql://postgres@127.0.0.1:5432",
+    "asyncmy": "mysql://root@127.0.0.1:3306",
+    "aiomysql": "mysql://root@127.0.0.1:3306",
+}
+
+
+@pytest.mark.parametrize(
+    ("driver", "url"),
+    [
+        ("asyncpg", "/shop"),
+        ("asyncpg", "/POSTGRES"),
+        ("asyncpg", "/?database=shop"),
+        ("asyncpg", "/postgres?options=-csearch_path%3Dshop"),
+        ("psycopg", "/shop?sslmode=prefer"),
+        ("psycopg", "/postgres?dbname=shop"),
+        ("psycopg", "/postgres?service=production"),
+        ("asyncmy", "/shop"),
+        ("asyncmy", "/MYSQL"),
+        ("aiomysql", "/?db=shop"),
+        ("aiomysql", "/?read_default_file=production.cnf"),
+        ("aiosqlite", "sqlite:///production.db"),
+        ("aiosqlite", "sqlite+aiosqlite:////tmp/PRODUCTION.db?mode=rw"),
+    ],
+)
+def test_a_database_cannot_be_named(generate_installed: Generate, driver: str, url: str) -> None:
+    project = generate_installed(driver=driver)
+    (project.path / "src/my_app/__init__.py").write_text("print('it has been imported')")
+    (project.path / "production.db").touch()
+    address = SERVER.get(driver, "") + url
+    output = project.run("pytest", exit_code=USAGE_ERROR, TEST_DATABASE_URL=address)
+    assert "TEST_DATABASE_URL names more than a server" in output or "on SQLite" in output
+    assert output.count("ERROR: ") == 1
+    assert "imported" not in output
+    assert (project.path / "production.db").read_bytes() == b""
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "aiosqlite"])
+def test_migrations_cannot_go_elsewhere(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver)
+    environment = project.path / "migrations/env.py"
+    elsewhere = {
+        "asyncpg": "postgresql+asyncpg://postgres@127.0.0.1/postgres",
+        "aiosqlite": "sqlite+aiosqlite:///production.db",
+    }[driver]
+    source = environment.read_text()
+    environment.write_text(source.replace("settings.database_url, pool", f"'{elsewhere}', pool"))
+    output = project.run("pytest", exit_code=USAGE_ERROR)
+    assert "migrations/env.py connects to another database than that of the tests" in output
+    assert not (project.path / "production.db").exists()
+
+
+COUNT = """
+
+with open("runs.txt", "a") as file:
+    file.write("once ")
+"""
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "aiosqlite", "aiomysql"])
+def test_migrations_run_once_until_they_change(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver, package_name=f"once_{driver}", isolation="reset")
+    migration = project.path / "migrations/versions/0001_items.py"
+    runs = project.path / "runs.txt"
+    migration.write_text(migration.read_text() + COUNT)
+    project.run("pytest", "-n", "2", "tests/test_items.py")
+    assert runs.read_text().split() == ["once"]
+    project.run("pytest", "tests/test_items.py")
+    assert runs.read_text().split() == ["once"]
+    migration.write_text(migration.read_text() + "# changed\n")
+    project.run("pytest", "tests/test_items.py")
+    assert runs.read_text().split() == ["once", "once"]
+
+
+def test_models_are_prepared_again_when_they_change(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite", isolation="reset", schema="models")
+    columns = """
+from sqlalchemy import text
+
+async def test_columns(session):
+    columns = await session.execute(text("SELECT name FROM pragma_table_info('items')"))
+    print(sorted(columns.scalars()))
+"""
+    (project.path / "tests/test_columns.py").write_text(columns)
+    assert "'size'" not in project.run("pytest", "-s", "tests/test_columns.py")
+    models = project.path / "src/my_app/models.py"
+    source = models.read_text()
+    models.write_text(
+        source.replace("    name: Mapped", "    size: Mapped[int | None]\n    name: Mapped", 1)
+    )
+    assert "'size'" in project.run("pytest", "-s", "tests/test_columns.py")
+
+
+ADMINISTRATE = """
+import asyncio, sys
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+LIST = {"postgresql": "SELECT datname FROM pg_database", "mysql": "SHOW DATABASES"}
+
+async def main(address, driver, database, *statements):
+    url = make_url(address)
+    backend = url.drivername
+    url = url.set(drivername=f"{backend}+{driver}", database=database)
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+        print(*(await connection.exec_driver_sql(LIST[backend])).scalars().all())
+    await engine.dispose()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def databases(project: GeneratedProject, driver: str, package: str) -> set[str]:
+    """Return the names of the databases on the server that begin as those of `package` do."""
+    if driver == "aiosqlite":
+        folder = Path(tempfile.gettempdir(), f"tests-harness-{os.getuid()}")
+        names = [file.stem for file in folder.glob("*.db")]
+    else:
+        names = administrate(project, driver).split()
+    return {name for name in names if name.startswith(f"test_{package}_")}
+
+
+def administrate(
+    project: GeneratedProject, driver: str, *statements: str, database: str | None = None
+) -> str:
+    """Execute `statements` on the server; return the names of all databases."""
+    database = database or ("postgres" if BACKENDS[driver] == "postgresql" else "")
+    url = require_server(BACKENDS[driver])
+    return project.run("python", "-c", ADMINISTRATE, url, driver, database, *statements)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "aiomysql"])
+def test_leftovers_are_dropped_and_nothing_else(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver, package_name=f"leaves_{driver}")
+    package = f"leaves_{driver}"
+    url = require_server(BACKENDS[driver])
+    empty, foreign = f"test_{package}_00000000", f"test_{package}_11111111"
+    for name in (empty, foreign):
+        administrate(project, driver, f"CREATE DATABASE {name}")
+    try:
+        administrate(project, driver, "CREATE TABLE precious (id int)", database=foreign)
+        process = start(project, TEST_DATABASE_URL=url)
+        wait_for_database(project, driver, package, {empty, foreign})
+        process.kill()
+        process.wait()
+        assert databases(project, driver, package) > {foreign}
+        project.run("pytest", "tests/test_items.py", TEST_DATABASE_URL=url)
+        left = databases(project, driver, package)
+        assert {name for name in left if "_prepared_" not in name} == {foreign}
+    finally:
+        administrate(project, driver, f"DROP DATABASE {foreign}")
+
+
+def wait_for_database(
+    project: GeneratedProject, driver: str, package: str, known: set[str]
+) -> None:
+    """Wait until a run has made a database of its own."""
+    deadline = time.monotonic() + 60
+    while not {n for n in databases(project, driver, package) - known if "_prepared_" not in n}:
+        assert time.monotonic() < deadline
+
+
+def test_a_link_is_not_followed(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite", package_name="links")
+    production = project.path / "production.db"
+    production.write_bytes(b"")
+    folder = Path(tempfile.gettempdir(), f"tests-harness-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    link = folder / "test_links_00000000.db"
+    link.unlink(missing_ok=True)
+    link.symlink_to(production)
+    try:
+        project.run("pytest")
+        assert link.is_symlink()
+        assert production.read_bytes() == b""
+    finally:
+        link.unlink()
+
+
+def start(project: GeneratedProject, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+    """Start pytest in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "import os, sys; os.execvp('pytest', sys.argv)", *arguments],
+        cwd=project.path,
+        env=clean_environment() | project.variables | variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("driver", "isolation"),
+    [("psycopg", "clone"), ("asyncmy", "reset"), ("aiosqlite", "savepoint")],
+)
+def test_killed_runs(generate_installed: Generate, driver: str, isolation: str) -> None:
+    package = f"killed_{driver}"
+    project = generate_installed(driver=driver, isolation=isolation, package_name=package)
+    if driver != "aiosqlite":
+        project.variables["TEST_DATABASE_URL"] = require_server(BACKENDS[driver])
+    project.run("pytest", "tests/test_items.py")
+    started = time.monotonic()
+    project.run("pytest", "tests/test_items.py")
+    duration = time.monotonic() - started
+    for number in range(KILLS):
+        process = start(project, "tests/test_items.py", *(["-n", "2"] if number % 2 else []))
+        time.sleep(random.uniform(0.2, 1) * duration)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert " passed" in project.run("pytest", "tests/test_items.py")
+    left = databases(project, driver, package)
+    assert left
+    assert all("_prepared_" in name for name in left), left
+
+
+STOP = """
+import os
+import pytest
+from sqlalchemy import text
+
+
+async def test_before(session):
+    await session.execute(text("SELECT 1"))
+
+
+async def test_meanwhile(session):
+    await session.execute(text("SELECT 1"))
+    os.system(os.environ["STOP"])
+
+
+@pytest.mark.parametrize("attempt", range(4))
+async def test_after(session, attempt):
+    await session.execute(text("SELECT 1"))
+"""
+
+
+@pytest.fixture
+def server_of_its_own() -> Iterator[tuple[str, str]]:
+    """Run a PostgreSQL; yield its address, and a command that controls it (`pg_ctl`)."""
+    if not shutil.which("pg_config"):
+        pytest.skip("no PostgreSQL is installed")
+    programs = subprocess.check_output(["pg_config", "--bindir"], text=True).strip()
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    control = f"{programs}/pg_ctl -D {folder}/data -l {folder}/log -w -o '-p 54329 -k {folder}'"
+    initialize = f"{programs}/initdb -D {folder}/data -A trust -U postgres --no-sync"
+    as_owner = "{}"
+    if os.getuid() == 0:  # which PostgreSQL refuses to run as
+        shutil.chown(folder, "nobody")
+        as_owner = 'setpriv --reuid nobody --clear-groups -- sh -c "cd /; {}"'
+    control = as_owner.format(control + " {}")
+    run = partial(subprocess.run, shell=True, check=True, stdout=subprocess.DEVNULL)
+    run(as_owner.format(initialize))
+    run(control.format("start"))
+    yield "postgresql://postgres@127.0.0.1:54329", control
+    run(control.format("stop -m immediate"), check=False)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("isolation", ["savepoint", "reset", "clone", "create_drop"])
+def test_a_server_that_stops(
+    generate_installed: Generate, isolation: str, server_of_its_own: tuple[str, str]
+) -> None:
+    url, control = server_of_its_own
+    project = generate_installed(isolation=isolation)
+    (project.path / "tests/test_stop.py").write_text(STOP)
+    project.variables["TEST_DATABASE_URL"] = url
+    pytest_stop = "pytest", "tests/test_stop.py"
+
+    output = project.run(*pytest_stop, exit_code=1, STOP=control.format("restart -m immediate"))
+    failures = re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)", output, re.MULTILINE)
+    assert failures == ["test_meanwhile"]
+
+    stop = control.format("stop -m immediate")
+    process = subprocess.run(
+        pytest_stop,
+        cwd=project.path,
+        env=clean_environment() | project.variables | {"STOP": stop},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode != 0
+    assert "The server of the tests is gone" in process.stdout + process.stderr
+
+    subprocess.run(control.format("start"), shell=True, check=True, stdout=subprocess.DEVNULL)
+    project.run(*pytest_stop, STOP="true")
+    names = project.run("python", "-c", ADMINISTRATE, url, "asyncpg", "postgres").split()
+    assert not [name for name in names if re.fullmatch(r"test_my_app_[0-9a-f]{8}(_\d+)?", name)]
+
+
+def test_a_server_without_connections_to_spare(generate_installed: Generate) -> None:
+    project = generate_installed(isolation="reset", package_name="crowded")
+    url = require_server("postgresql")
+    role = "CREATE ROLE loopsafe_crowded LOGIN CREATEDB CONNECTION LIMIT {}"
+    for limit, message in ((0, "No PostgreSQL server for tests at"), (1, "The tests cannot make")):
+        administrate(project, "asyncpg", "DROP ROLE IF EXISTS loopsafe_crowded", role.format(limit))
+        crowded = urlsplit(url)
+        address = f"postgresql://loopsafe_crowded@{crowded.hostname}:{crowded.port}/postgres"
+        output = project.run("pytest", exit_code=USAGE_ERROR, TEST_DATABASE_URL=address)
+        assert message in output
+        assert "too many connections for role" in output
+    administrate(project, "asyncpg", "DROP ROLE loopsafe_crowded")
+
+
+def test_a_full_disk(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite", isolation="reset", package_name="full")
+    limited = "ulimit -f 4; exec pytest -p no:cacheprovider tests/test_items.py"  # blocks of 1 KiB
+    output = project.run("bash", "-c", limited, exit_code=USAGE_ERROR)
+    assert "The migrations fail" in output or "The tests cannot make or drop databases" in output
+    project.run("pytest", "tests/test_items.py")
+    assert all("_prepared_" in name for name in databases(project, "aiosqlite", "full"))

@@ -1,0 +1,210 @@
+"""What real commits have written is gone after the test, whatever the schema looks like."""
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from .combinations import BACKENDS
+from .conftest import Generate, require_server
+from .generated import GeneratedProject
+
+SCHEMAS = Path(__file__).parent / "schemas"
+
+MIGRATION = '''
+"""Whatever makes it hard to empty a database."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    for statement in Path(__file__).with_suffix(".sql").read_text().split("\\n\\n"):
+        op.get_bind().exec_driver_sql(statement)
+'''
+
+WRITE = """
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+COUNTRIES = text("SELECT id, name, length FROM countries ORDER BY id")
+PRICES = text("SELECT id, price FROM prices FOR SYSTEM_TIME ALL")
+RATES = text("SELECT id, rate FROM rates FOR SYSTEM_TIME ALL")
+PRISTINE = [(1, "Italy", 5), (2, "Peru", 4)]
+STATEMENTS = [
+    "INSERT INTO chickens (egg_id) VALUES (NULL)",
+    "INSERT INTO eggs (chicken_id, country_id) VALUES (1, 2)",
+    "UPDATE chickens SET egg_id = 1",
+    "INSERT INTO trees (parent_id) VALUES (NULL)",
+    "INSERT INTO trees (parent_id) VALUES (1)",
+    "INSERT INTO days VALUES ('2025-05-05')",
+    "INSERT INTO days VALUES ('2026-05-05')",
+]
+CHANGES = [
+    ["UPDATE countries SET name = 'italy' WHERE id = 1"],
+    ["DELETE FROM countries WHERE id = 1"],
+    ["INSERT INTO countries (name) VALUES ('Chile')"],
+    ["UPDATE countries SET id = 9 WHERE id = 1"],
+]
+INSERT_STRANGE = {
+    "postgresql": 'INSERT INTO "Other"."it\\'s ""a"" table" DEFAULT VALUES',
+    "mysql": "INSERT INTO `it's ``a`` table` () VALUES ()",
+    "sqlite": 'INSERT INTO "it\\'s ""a"" table" DEFAULT VALUES',
+}
+
+
+async def assert_pristine(connection):
+    assert (await connection.execute(COUNTRIES)).all() == PRISTINE
+    for table in ("names", "chickens", "eggs", "trees", "days", "log"):
+        count = text(f"SELECT count(*) FROM {table}")
+        assert (await connection.execute(count)).scalar() == 0, table
+
+
+@pytest.mark.real_commits
+@pytest.mark.parametrize("changes", [[], *CHANGES, []])
+async def test_everything_is_written(engine, changes):
+    async with engine.begin() as connection:
+        await assert_pristine(connection)
+        for _ in range(3):
+            await connection.execute(text(INSERT_STRANGE[connection.dialect.name]))
+        assert (await connection.execute(text("SELECT min(id) FROM names"))).scalar() == 1
+        for statement in [*STATEMENTS, *changes]:
+            await connection.execute(text(statement))
+        if connection.dialect.name == "postgresql":
+            assert (await connection.execute(text("SELECT nextval('numbers')"))).scalar() == 8
+            assert (await connection.execute(text("SELECT count FROM tree_count"))).scalar() == 0
+            await connection.execute(text("REFRESH MATERIALIZED VIEW tree_count"))
+        if connection.dialect.name == "mysql":
+            assert (await connection.execute(text("SELECT nextval(numbers)"))).scalar() == 7
+            assert (await connection.execute(PRICES)).all() == []
+            assert (await connection.execute(RATES)).all() == [(1, 3), (2, 5)]
+            await connection.execute(text("INSERT INTO prices (price) VALUES (100)"))
+            await connection.execute(text("UPDATE prices SET price = 101 WHERE id = 1"))
+            await connection.execute(text("DELETE FROM prices"))
+            await connection.execute(text("UPDATE rates SET rate = 4 WHERE id = 1"))
+            await connection.execute(text("UPDATE rates SET rate = 3 WHERE id = 1"))
+
+
+@pytest.mark.real_commits
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_a_counter_is_used(engine, attempt):
+    async with engine.connect() as connection:
+        await connection.execute(text("INSERT INTO trees (parent_id) VALUES (NULL)"))
+        assert (await connection.execute(text("SELECT max(id) FROM trees"))).scalar() == 1
+        await connection.rollback()
+
+
+@pytest.mark.real_commits
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize("statement", [
+    "CREATE TABLE more (id int)",
+    "ALTER TABLE trees ADD COLUMN height int",
+    "ALTER TABLE trees RENAME TO bushes",
+    "ALTER TABLE eggs RENAME COLUMN country_id TO origin_id",
+    "CREATE UNIQUE INDEX one_per_country ON eggs (country_id)",
+    "DROP VIEW names",
+])
+async def test_tables_are_altered(engine, statement, attempt):
+    async with engine.begin() as connection:
+        await assert_pristine(connection)
+        await connection.execute(text(statement))
+
+
+@pytest.mark.real_commits
+async def test_another_engine_writes(engine):
+    other = create_async_engine(engine.url, poolclass=NullPool)
+    async with other.begin() as connection:
+        await connection.execute(text("INSERT INTO trees (parent_id) VALUES (NULL)"))
+
+
+async def test_it_is_clean_again(engine):
+    async with engine.connect() as connection:
+        await assert_pristine(connection)
+"""
+
+
+def write_tests(project: GeneratedProject, backend: str) -> None:
+    """Give `project` a hard schema, and tests that write to it."""
+    versions = project.path / "migrations/versions"
+    (versions / "0002.py").write_text(MIGRATION)
+    (versions / "0002.sql").write_text((SCHEMAS / f"{backend}.sql").read_text())
+    (project.path / "tests/test_reset.py").write_text(WRITE)
+
+
+@pytest.mark.parametrize("isolation", ["reset", "savepoint"])
+@pytest.mark.parametrize("driver", BACKENDS)
+def test_hard_schemas(generate_installed: Generate, driver: str, isolation: str) -> None:
+    project = generate_installed(driver=driver, isolation=isolation)
+    write_tests(project, BACKENDS[driver])
+    project.run("pytest", "tests/test_reset.py")
+
+
+LEAVE_OPEN = """
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+from tests.harness.notes import Note
+from tests.harness.thread import is_harness
+
+kept = []
+
+
+async def test_transaction_left_open(engine):
+    is_harness.set(True)  # so the connection is one that the harness does not know
+    kept.append(await create_async_engine(engine.url, poolclass=NullPool).connect())
+    await kept[0].execute(insert(Note).values(text="a"))
+
+
+async def test_next_is_clean(session):
+    session.add(Note(text="a"))
+    await session.commit()
+    assert len((await session.scalars(select(Note))).all()) == 1
+"""
+
+
+@pytest.mark.parametrize("driver", BACKENDS)
+def test_a_transaction_beyond_the_pools_is_named(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver, isolation="reset")
+    (project.path / "tests/test_open.py").write_text(LEAVE_OPEN)
+    ignored = "ignore::pytest.PytestUnraisableExceptionWarning"  # nobody closes that connection
+    output = project.run("pytest", "-W", ignored, "tests/test_open.py", exit_code=1)
+    assert "1 error" in output
+    assert "2 passed" in output
+    named = {
+        "postgresql": r"session \d+, idle in transaction: INSERT INTO contract_notes",
+        "mysql": r"session \d+, Sleep: ",
+        "sqlite": r"has locked \S+\.db",
+    }
+    message = r"LeakError: This test has left a transaction open, not in a pool: .*{}"
+    assert re.search(message.format(named[BACKENDS[driver]]), output)
+
+
+def test_an_ordinary_role(generate_installed: Generate) -> None:
+    server = require_server("postgresql")
+    project = generate_installed(isolation="reset")
+    write_tests(project, "postgresql")
+    project.run("python", "-c", CREATE_ROLE, server)
+    url = urlsplit(server)
+    address = f"postgresql://loopsafe_tests@{url.hostname}:{url.port}/postgres"
+    project.run("pytest", "tests/test_reset.py", TEST_DATABASE_URL=address)
+
+
+CREATE_ROLE = """
+import asyncio, sys
+import asyncpg
+
+async def main():
+    connection = await asyncpg.connect(sys.argv[1])
+    if not await connection.fetch("SELECT FROM pg_roles WHERE rolname = 'loopsafe_tests'"):
+        await connection.execute("CREATE ROLE loopsafe_tests LOGIN CREATEDB")
+    await connection.close()
+
+asyncio.run(main())
+"""
