@@ -28,12 +28,16 @@ def copy_template(destination: Path) -> Path:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment variables, less those that would reach into a project's tests."""
+    """Return the environment variables, less those that would reach into a project's tests.
+
+    Where bytecode is not written, each of a project's commands would compile all its packages.
+    """
     return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTEST_", "COV_", "UV_PROJECT"))
         and name not in ("VIRTUAL_ENV", "DATABASE_URL", "TEST_DATABASE_URL", "PYTHONPATH")
+        and name != "PYTHONDONTWRITEBYTECODE"
     } | {"UV_PYTHON": sys.executable, "NO_COLOR": "1"}
 
 

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -79,7 +80,7 @@ def test_migrations_cannot_go_elsewhere(generate_installed: Generate, driver: st
 COUNT = """
 
 with open("runs.txt", "a") as file:
-    file.write("once ")
+    file.write("once ")  # {unique}
 """
 
 
@@ -88,7 +89,8 @@ def test_migrations_run_once_until_they_change(generate_installed: Generate, dri
     project = generate_installed(driver=driver, package_name=f"once_{driver}", isolation="reset")
     migration = project.path / "migrations/versions/0001_items.py"
     runs = project.path / "runs.txt"
-    migration.write_text(migration.read_text() + COUNT)
+    # Or an earlier run of this test may have left a database that is just the same.
+    migration.write_text(migration.read_text() + COUNT.format(unique=secrets.token_hex()))
     project.run("pytest", "-n", "2", "tests/test_items.py")
     assert runs.read_text().split() == ["once"]
     project.run("pytest", "tests/test_items.py")
@@ -96,6 +98,64 @@ def test_migrations_run_once_until_they_change(generate_installed: Generate, dri
     migration.write_text(migration.read_text() + "# changed\n")
     project.run("pytest", "tests/test_items.py")
     assert runs.read_text().split() == ["once", "once"]
+
+
+SLOW = """
+import asyncio
+
+async def test_slow(session):
+    await asyncio.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "aiosqlite", "aiomysql"])
+def test_outdated_databases_are_dropped(generate_installed: Generate, driver: str) -> None:
+    package = f"outdated_{driver}"
+    project = generate_installed(driver=driver, package_name=package, isolation="reset")
+    if driver != "aiosqlite":
+        project.variables["TEST_DATABASE_URL"] = require_server(BACKENDS[driver])
+    (project.path / "tests/test_slow.py").write_text(SLOW)
+    migration = project.path / "migrations/versions/0001_items.py"
+    source = migration.read_text()
+
+    def run_with_another_migration() -> int:
+        migration.write_text(f"{source}# {secrets.token_hex()}\n")
+        project.run("pytest", "tests/test_health.py")
+        return sum("_prepared_" in name for name in databases(project, driver, package))
+
+    before = databases(project, driver, package)
+    process = start(project, "tests/test_slow.py")
+    try:
+        wait_for_database(project, driver, package, before)
+        for _ in range(5):
+            counted = run_with_another_migration()
+        assert counted > 5  # which the other process might be about to clone
+    finally:
+        process.kill()
+        process.wait()
+    assert run_with_another_migration() == 5
+
+
+REFUSED = """
+import gc
+
+import pytest
+from tests.harness.connection import OwnConnection
+from tests.harness.errors import ServerError
+
+
+def test_refused(database):
+    with pytest.raises(ServerError):
+        OwnConnection(database.url.set(database="missing"))
+    gc.collect()  # a loop that was left open would complain
+"""
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg", "aiomysql", "asyncmy"])
+def test_a_refused_connection_leaves_nothing(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver)
+    (project.path / "tests/test_refused.py").write_text(REFUSED)
+    project.run("pytest", "tests/test_refused.py")
 
 
 def test_models_are_prepared_again_when_they_change(generate_installed: Generate) -> None:

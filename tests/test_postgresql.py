@@ -21,7 +21,9 @@ from pathlib import Path
 from tests.harness import answers, server
 from tests.harness.connection import OwnConnection
 
-server._home = lambda: Path(sys.argv[1])
+home = Path(sys.argv[1])
+server._home = lambda: home
+server.MEMORY = home.with_name("memory")
 if sys.argv[2] == "wheel":
     server._installed = lambda: iter(())
 with server.postgresql() as url:
@@ -144,6 +146,19 @@ def test_runs_share_it_and_the_last_one_stops_it(
         assert kept.ask(runs[1]) == answer
         kept.leave(runs[1])
         assert kept.is_stopped()
+
+
+def test_data_are_kept_in_memory_where_there_is_room(cluster: Callable[[str], Cluster]) -> None:
+    kept = cluster("wheel")
+    memory = kept.home.with_name("memory")
+    memory.mkdir()
+    memory.chmod(0o777)
+    kept.leave(kept.run())
+    assert [*memory.glob("loopsafe-*/postgresql-*/data/PG_VERSION")]
+    assert not [*kept.home.glob("postgresql-*")]
+    memory.rename(memory.with_name("gone"))
+    kept.leave(kept.run())
+    assert [*kept.home.glob("postgresql-*/data/PG_VERSION")]
 
 
 def test_killed_runs_and_servers_do_not_matter(cluster: Callable[[str], Cluster]) -> None:

@@ -35,7 +35,11 @@ class OwnConnection:
         self._engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         self._thread = new_thread()
         self._runner = asyncio.Runner()
-        self._connect()
+        try:
+            self._connect()
+        except BaseException:
+            self._end()
+            raise
 
     def query(self, statement: str) -> Sequence[Any]:
         """Execute `statement`; return its rows, if it has any.
@@ -62,6 +66,9 @@ class OwnConnection:
         """Disconnect."""
         with suppress(Exception):  # the other side has done so already
             self._run(self._connection.close())
+        self._end()
+
+    def _end(self) -> None:
         self._thread.submit(self._runner.close).result()
         self._thread.shutdown()
 

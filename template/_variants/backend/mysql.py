@@ -65,13 +65,13 @@ class Server:
 
     made: ClassVar[set[str]] = set()
 
-    def __init__(self, url: URL, key: str, session: str) -> None:
+    def __init__(self, url: URL, key: str, process: str) -> None:
         """Connect to the server at `url`.
 
         Args:
             url: its address.
             key: what marks the databases of this project.
-            session: a name of this process's own; while it holds the lock of it, it is alive.
+            process: a name of this process's own; while it holds the lock of it, it is alive.
 
         Raises:
             HarnessError: the server cannot be reached.
@@ -79,7 +79,7 @@ class Server:
         self.url = url
         self.key = key
         try:
-            connection = OwnConnection(url, [f"DO GET_LOCK('{session}', 0)"])
+            connection = OwnConnection(url, [f"DO GET_LOCK('{process}', 0)"])
         except ServerError as error:
             raise HarnessError(
                 f"No MariaDB or MySQL server for tests at {error}\n"
@@ -116,9 +116,9 @@ class Server:
         """
         return [name for (name,) in self.query(query)]
 
-    def is_alive(self, session: str) -> bool:
+    def is_alive(self, process: str) -> bool:
         """Tell whether the process of that name is connected."""
-        ((owner,),) = self.query(f"SELECT IS_USED_LOCK('{session}')")
+        ((owner,),) = self.query(f"SELECT IS_USED_LOCK('{process}')")
         return owner is not None
 
     def create(self, name: str) -> None:

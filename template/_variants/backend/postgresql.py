@@ -87,13 +87,13 @@ class Server:
 
     made: ClassVar[set[str]] = set()
 
-    def __init__(self, url: URL, key: str, session: str) -> None:
+    def __init__(self, url: URL, key: str, process: str) -> None:
         """Connect to the server at `url`.
 
         Args:
             url: the address of its database `postgres`.
             key: what marks the databases of this project.
-            session: a name of this process's own; while it is connected, it is alive.
+            process: a name of this process's own; while it is connected, it is alive.
 
         Raises:
             HarnessError: the server cannot be reached.
@@ -101,7 +101,7 @@ class Server:
         self.url = url
         self._key = key
         try:
-            connection = OwnConnection(url, [f"SET application_name = '{session}'"])
+            connection = OwnConnection(url, [f"SET application_name = '{process}'"])
         except ServerError as error:
             raise HarnessError(
                 f"No PostgreSQL server for tests at {error}\n"
@@ -133,9 +133,9 @@ class Server:
         query = f"SELECT datname FROM pg_database WHERE starts_with(datname, '{prefix}')"
         return [name for (name,) in self.query(f"{query} ORDER BY oid DESC")]
 
-    def is_alive(self, session: str) -> bool:
+    def is_alive(self, process: str) -> bool:
         """Tell whether the process of that name is connected."""
-        query = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{session}'"
+        query = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{process}'"
         return bool(self.query(query))
 
     def create(self, name: str) -> None:

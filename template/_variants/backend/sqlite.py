@@ -64,23 +64,23 @@ class Server:
 
     made: ClassVar[set[str]] = set()
 
-    def __init__(self, url: URL, key: str, session: str) -> None:
+    def __init__(self, url: URL, key: str, process: str) -> None:
         """Use the folder at `url`.
 
         Args:
             url: the folder's address.
             key: what begins the names of this project's databases.
-            session: a name of this process's own; while it holds the lock of it, it is alive.
+            process: a name of this process's own; while it holds the lock of it, it is alive.
         """
         self.url = url
         self.version = f"SQLite {sqlite3.sqlite_version}"
-        self._session = session
-        self._alive = self._locked(session)
+        self._process = process
+        self._alive = self._locked(process)
 
     def close(self) -> None:
         """Give the lock back."""
         self._alive.close()
-        self.path(self._session, "lock").unlink(missing_ok=True)
+        self.path(self._process, "lock").unlink(missing_ok=True)
 
     def database_url(self, name: str) -> URL:
         """Return the address of the database `name`."""
@@ -97,13 +97,13 @@ class Server:
         files = Path(str(self.url.database)).glob(f"{prefix}*.db")
         return [file.stem for file in sorted(files, key=os.path.getmtime, reverse=True)]
 
-    def is_alive(self, session: str) -> bool:
+    def is_alive(self, process: str) -> bool:
         """Tell whether the process of that name holds its lock."""
         try:
-            self._locked(session, patience=0).close()
+            self._locked(process, patience=0).close()
         except sqlite3.OperationalError:
             return True
-        self.path(session, "lock").unlink(missing_ok=True)
+        self.path(process, "lock").unlink(missing_ok=True)
         return False
 
     def create(self, name: str) -> None:

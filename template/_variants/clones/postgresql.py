@@ -12,8 +12,8 @@ from .application import PACKAGE
 from .backend import Server
 from .cloning import clone
 from .errors import ServerError
-from .lifecycle import Database
-from .prepared import prepare
+from .lifecycle import Database, exit_on_failure
+from .prepared import drop_outdated, prepared
 
 AHEAD: Final = 3
 """How many clones wait for tests."""
@@ -31,13 +31,14 @@ class Clones:
     def __init__(self, database: Database) -> None:
         """Begin to make clones for `database`."""
         self._database = database
-        self._prepared = prepare(database)
         self._server = Server(database.server.url, PACKAGE, database.name)
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._numbers = count(1)
         self._ahead = deque[Future[str]]()
-        for _ in range(AHEAD):
-            self._order()
+        with exit_on_failure(database), prepared(database) as self._prepared:
+            for _ in range(AHEAD):
+                self._order()
+            self._ahead[0].result()
 
     def provide(self) -> None:
         """Let the run's database be a new clone."""
@@ -55,12 +56,13 @@ class Clones:
         self._thread.submit(self._server.drop, used)
 
     def close(self) -> None:
-        """Drop what is left."""
+        """Drop what is left, and what nobody needs any more."""
         for new in self._ahead:
             with suppress(ServerError):  # it could not be made
                 self._server.drop(new.result())
         self._thread.shutdown()
         self._server.close()
+        drop_outdated(self._database)
 
     def _order(self) -> None:
         self._ahead.append(self._thread.submit(self._make, self._new_name()))

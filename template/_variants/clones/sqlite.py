@@ -1,25 +1,24 @@
 """A clone of the prepared database for each test: a copy of its file, which takes no time."""
 
-from .cloning import clone
 from .lifecycle import Database
-from .prepared import prepare
+from .prepared import drop_outdated, make, renew
 
 
 class Clones:
     """Clones that become the run's database, one after another."""
 
     def __init__(self, database: Database) -> None:
-        """Prepare what is to be cloned for `database`."""
+        """Let the first be `database`."""
         self._database = database
-        self._prepared = prepare(database)
+        make(database)
 
     def provide(self) -> None:
         """Let the run's database be a new clone."""
-        clone(self._database.server, self._prepared, self._database.name)
+        renew(self._database)
 
     def discard(self) -> None:
-        """Let go of the run's database."""
-        self._database.server.drop(self._database.name)
+        """Do nothing: the next one replaces it."""
 
     def close(self) -> None:
-        """Do nothing: nothing is left."""
+        """Drop what nobody needs any more."""
+        drop_outdated(self._database)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from .lifecycle import Database
-from .prepared import make
+from .prepared import drop_outdated, make
 from .reset import Reset
 from .watch import Watch
 
@@ -22,6 +22,7 @@ def reset(database: Database) -> Iterator[Reset]:
     reset = Reset(database)
     yield reset
     reset.close()
+    drop_outdated(database)
 
 
 @pytest.fixture(autouse=True)

@@ -14,16 +14,18 @@ import pytest
 from .answers import LOOP_SCOPE
 from .errors import TransactionControlError
 from .lifecycle import Database
-from .prepared import make, renew
+from .prepared import drop_outdated, make, renew
 from .reset import Reset
 from .sandbox import Sandbox
 from .watch import Watch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def schema(database: Database) -> None:
+def schema(database: Database) -> Iterator[None]:
     """Create the tables once."""
     make(database)
+    yield
+    drop_outdated(database)
 
 
 @pytest.fixture(scope="session")

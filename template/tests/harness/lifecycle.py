@@ -19,8 +19,8 @@ from .watch import Watch
 
 PREFIX: Final = f"test_{application.PACKAGE}_"
 """What begins the names of all databases that the tests of this project make."""
-OF_A_RUN: Final = re.compile(rf"(?P<session>{PREFIX}[0-9a-f]+)(_\d+)?")
-"""The names of those that belong to one process of a run."""
+OF_A_RUN: Final = re.compile(rf"(?P<process>{PREFIX}[0-9a-f]+)(_\d+)?")
+"""The names of those that belong to one process of a run, which is called as the first of them."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,22 @@ def database(pytestconfig: pytest.Config) -> Iterator[Database]:
 def drop_leftovers(server: backend.Server) -> None:
     """Drop the databases of processes that are gone."""
     with server.lock(PREFIX):
-        for name in server.databases(PREFIX):
-            match = OF_A_RUN.fullmatch(name)
-            if match and not server.is_alive(match["session"]):
+        for name, process in databases_of_runs(server):
+            if not server.is_alive(process):
                 with suppress(HarnessError):  # not made by tests, in spite of its name
                     server.drop(name)
+
+
+def alive_processes(server: backend.Server) -> set[str]:
+    """Return the names of the processes that have databases, and are alive."""
+    processes = {process for _, process in databases_of_runs(server)}
+    return {process for process in processes if server.is_alive(process)}
+
+
+def databases_of_runs(server: backend.Server) -> list[tuple[str, str]]:
+    """Return the name of each database that belongs to a process of a run, and whose it is."""
+    matches = map(OF_A_RUN.fullmatch, server.databases(PREFIX))
+    return [(match[0], match["process"]) for match in matches if match]
 
 
 @contextmanager

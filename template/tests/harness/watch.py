@@ -272,8 +272,8 @@ class Watch:
             )
         else:
             fix = (
-                "Let all that shares an engine run on one loop, or `await engine.dispose()` as the"
-                f" last thing on each. {describe_settings(self._config)}"
+                "Let all that shares an engine run on one loop, or make an engine for each."
+                f" {describe_settings(self._config)}"
             )
         return WrongLoopError(
             f"A connection of Engine({self._url!r}) was opened on {self._number(loop)} by"
