@@ -155,8 +155,10 @@ def test_a_broken_harness_is_noticed(
     source = path.read_text()
     assert source.count(promise) == 1
     path.write_text(source.replace(promise, breach))
-    output = project.run("pytest", f"tests/test_contract.py::{story}", "-q", exit_code=1)
-    assert re.search(rf"^(FAILED|ERROR) tests/test_contract.py::{story}::", output, re.MULTILINE)
+    output = project.run("pytest", f"tests/harness/test_contract.py::{story}", "-q", exit_code=1)
+    assert re.search(
+        rf"^(FAILED|ERROR) tests/harness/test_contract.py::{story}::", output, re.MULTILINE
+    )
 
 
 IN_ANY_STRATEGY = """

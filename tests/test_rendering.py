@@ -41,7 +41,9 @@ ALWAYS = {
     "tests/harness/schema.py",
     "tests/harness/thread.py",
     "tests/harness/watch.py",
-    "tests/test_contract.py",
+    "tests/harness/test_contract.py",
+    "tests/harness/test_project.py",
+    "tests/harness/ruff.toml",
     "tests/test_health.py",
     "tests/test_items.py",
 }

@@ -141,6 +141,7 @@ class Reset:
         self._connection = OwnConnection(self._database.url)
         query = self._connection.query
         query(f"SET lock_timeout = '{PATIENCE}s'")
+        query("SET row_security = off")  # an error, instead of rows that are hidden
         with suppress(ServerError):  # this role may not
             query(DO_WITHOUT_TRIGGERS)
         tasks = [
