@@ -47,7 +47,9 @@ def generate(template: Path, tmp_path: Path) -> Generate:
 
 
 @pytest.fixture
-def generate_installed(generate: Generate, shared_folder: Path) -> Generate:
+def generate_installed(
+    generate: Generate, template: Path, tmp_path: Path, shared_folder: Path
+) -> Generate:
     """Render a project that uses one environment with all that have the same requirements.
 
     What it runs, it runs as if that environment were activated, and with no other of uv's help.
@@ -63,8 +65,10 @@ def generate_installed(generate: Generate, shared_folder: Path) -> Generate:
         installed = Path(f"{environment}.installed")
         with FileLock(f"{environment}.lock"):
             if not installed.exists():
+                # Not this project: it may ask for a newer Python.
+                model = render(tmp_path / "model", template, driver=driver, runner=runner)
                 sync = UV, "sync", "--quiet", "--no-install-project"
-                project.run(*sync, UV_PROJECT_ENVIRONMENT=str(environment))
+                model.run(*sync, UV_PROJECT_ENVIRONMENT=str(environment))
                 installed.touch()
         return replace(
             project,

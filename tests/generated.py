@@ -11,6 +11,7 @@ from typing import Any, Final
 import copier
 
 TEMPLATE: Final = Path(__file__).parents[1]
+CACHES: Final = {"__pycache__", ".ruff_cache"}
 UV: Final = os.environ.get("UV", "uv")
 
 
@@ -83,5 +84,5 @@ class GeneratedProject:
         return {
             str(file.relative_to(self.path)): file.read_text()
             for file in sorted(self.path.rglob("*"))
-            if file.is_file() and "__pycache__" not in file.parts and file.name != "uv.lock"
+            if file.is_file() and file.name != "uv.lock" and not CACHES & {*file.parts}
         }
