@@ -22,8 +22,8 @@ from .schema import create_schema, test_tables
 
 KEPT: Final = 5
 """How many are kept: one for each branch that is worked on, say."""
-SOURCES: Final = (Path(__file__).parents[2] / "migrations", Path(__file__).parent)
-"""Folders of files that it is made from, or by."""
+HARNESS: Final = Path(__file__).parent
+MIGRATIONS: Final = HARNESS.parents[1] / "migrations"
 
 
 def make(database: Database) -> None:
@@ -78,7 +78,7 @@ def drop_outdated(database: Database) -> None:
 def prepared_name(database: Database) -> str:
     """Return a name that is another one when the migrations or the models have changed."""
     digest = hashlib.sha256(f"{database.server.version} {database.url.username}".encode())
-    for file in sorted(file for folder in SOURCES for file in folder.rglob("*")):
+    for file in sorted([*MIGRATIONS.rglob("*"), *HARNESS.glob("*.py")]):
         if file.is_file() and file.suffix != ".pyc":
             digest.update(file.read_bytes())
     for metadata in (get_metadata(), test_tables):
