@@ -28,6 +28,7 @@ ALWAYS = {
     "src/my_app/settings.py",
     "tests/__init__.py",
     "tests/conftest.py",
+    "tests/harness/README.md",
     "tests/harness/__init__.py",
     "tests/harness/answers.py",
     "tests/harness/application.py",
@@ -77,7 +78,7 @@ def check_files(files: dict[str, str], combination: Combination) -> None:
         others.remove("clone")  # of the prepared database
     pattern = re.compile(rf"\b({'|'.join(others)})\b")
     for path, content in files.items():
-        if path not in ("README.md", ".copier-answers.yml"):
+        if path not in ("tests/harness/README.md", ".copier-answers.yml"):
             assert not pattern.search(content), path
 
         assert "{%" not in content, path
