@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import copier
+from filelock import FileLock
 
 TEMPLATE: Final = Path(__file__).parents[1]
 CACHES: Final = {"__pycache__", ".ruff_cache"}
@@ -78,6 +79,18 @@ class GeneratedProject:
             f"$ cd {self.path}\n$ {' '.join(command)}\n{process.stdout}"
         )
         return process.stdout
+
+    def check(self) -> None:
+        """Check that the project is clean under ruff and mypy.
+
+        Raises:
+            AssertionError: it is not.
+        """
+        self.run("ruff", "check", "--no-cache")
+        self.run("ruff", "format", "--check", "--no-cache")
+        # mypy's cache is shared, and does not bear two of them at work.
+        with FileLock(f"{self.variables['MYPY_CACHE_DIR']}.lock"):
+            self.run("mypy")
 
     def files(self) -> dict[str, str]:
         """Return the text of all files by their path, but for what running it leaves there."""

@@ -11,9 +11,7 @@ from .test_rendering import check_files
 def test_combination(generate_installed: Generate, combination: Combination) -> None:
     project = generate_installed(**combination._asdict())
     check_files(project.files(), combination)
-    project.run("ruff", "check", "--no-cache")
-    project.run("ruff", "format", "--check", "--no-cache")
-    project.run("mypy")
+    project.check()
     output = project.run("pytest")
     assert (
         f"+{combination.driver}, {combination.isolation}, {combination.loop_scope} loop,"

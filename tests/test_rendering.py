@@ -93,5 +93,4 @@ def test_the_oldest_python(generate_installed: Generate, python_min: str) -> Non
     project = generate_installed(python_min=python_min)
     pyproject = tomllib.loads(project.files()["pyproject.toml"])
     assert pyproject["project"]["requires-python"] == f">={python_min}"
-    project.run("ruff", "check", "--no-cache")
-    project.run("ruff", "format", "--check", "--no-cache")
+    project.check()
