@@ -15,6 +15,7 @@ from .combinations import BACKENDS
 from .generated import UV, GeneratedProject, copy_template, render
 
 Generate = Callable[..., GeneratedProject]
+Environment = Callable[[str, str], dict[str, str]]
 
 SERVERS: Final = {
     "postgresql": os.environ.get("POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/postgres"),
@@ -47,13 +48,34 @@ def generate(template: Path, tmp_path: Path) -> Generate:
 
 
 @pytest.fixture
-def generate_installed(
-    generate: Generate, template: Path, tmp_path: Path, shared_folder: Path
-) -> Generate:
-    """Render a project that uses one environment with all that have the same requirements.
+def environment(template: Path, tmp_path: Path, shared_folder: Path) -> Environment:
+    """Return the variables that activate an environment with what a project needs.
 
-    What it runs, it runs as if that environment were activated, and with no other of uv's help.
+    All projects with the same requirements share one, and nothing else of uv's helps them.
     """
+
+    def environment(driver: str, runner: str) -> dict[str, str]:
+        folder = shared_folder / f"environment-{driver}-{runner}"
+        installed = Path(f"{folder}.installed")
+        with FileLock(f"{folder}.lock"):
+            if not installed.exists():
+                # Not the project that is tested: it may ask for a newer Python.
+                model = render(tmp_path / "model", template, driver=driver, runner=runner)
+                sync = UV, "sync", "--quiet", "--no-install-project"
+                model.run(*sync, UV_PROJECT_ENVIRONMENT=str(folder))
+                installed.touch()
+        return {
+            "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": "src",
+            "MYPY_CACHE_DIR": f"{folder}.mypy",
+        }
+
+    return environment
+
+
+@pytest.fixture
+def generate_installed(generate: Generate, environment: Environment) -> Generate:
+    """Render a project; what it runs, it runs as if its environment were activated."""
 
     def generate_installed(
         driver: str = "asyncpg", runner: str = "pytest-asyncio", **answers: Any
@@ -61,23 +83,7 @@ def generate_installed(
         if BACKENDS[driver] == "mysql":
             require_server("mysql")
         project = generate(driver=driver, runner=runner, **answers)
-        environment = shared_folder / f"environment-{driver}-{runner}"
-        installed = Path(f"{environment}.installed")
-        with FileLock(f"{environment}.lock"):
-            if not installed.exists():
-                # Not this project: it may ask for a newer Python.
-                model = render(tmp_path / "model", template, driver=driver, runner=runner)
-                sync = UV, "sync", "--quiet", "--no-install-project"
-                model.run(*sync, UV_PROJECT_ENVIRONMENT=str(environment))
-                installed.touch()
-        return replace(
-            project,
-            variables={
-                "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
-                "PYTHONPATH": "src",
-                "MYPY_CACHE_DIR": f"{environment}.mypy",
-            },
-        )
+        return replace(project, variables=environment(driver, runner))
 
     return generate_installed
 

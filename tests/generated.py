@@ -12,7 +12,7 @@ import copier
 from filelock import FileLock
 
 TEMPLATE: Final = Path(__file__).parents[1]
-CACHES: Final = {"__pycache__", ".ruff_cache"}
+NOT_RENDERED: Final = {"__pycache__", ".ruff_cache", ".git", "uv.lock"}
 UV: Final = os.environ.get("UV", "uv")
 
 
@@ -27,6 +27,25 @@ def copy_template(destination: Path) -> Path:
     shutil.copytree(TEMPLATE / "template", destination / "template")
     shutil.copy(TEMPLATE / "copier.yml", destination)
     return destination
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in `folder`, with no configuration of this machine's; return what it prints."""
+    environment = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    for role in ("AUTHOR", "COMMITTER"):
+        environment[f"GIT_{role}_NAME"] = "Somebody"
+        environment[f"GIT_{role}_EMAIL"] = "somebody@example.com"
+    command = ["git", "-c", "init.defaultBranch=main", *arguments]
+    return subprocess.check_output(command, cwd=folder, env=environment, text=True)
+
+
+def commit(folder: Path, tag: str | None = None) -> None:
+    """Commit all that is in `folder`, which becomes a repository if it is none; tag it."""
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", tag or "Work")
+    if tag:
+        git(folder, "tag", tag)
 
 
 def clean_environment() -> dict[str, str]:
@@ -97,5 +116,5 @@ class GeneratedProject:
         return {
             str(file.relative_to(self.path)): file.read_text()
             for file in sorted(self.path.rglob("*"))
-            if file.is_file() and file.name != "uv.lock" and not CACHES & {*file.parts}
+            if file.is_file() and not NOT_RENDERED & {*file.parts}
         }
