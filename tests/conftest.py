@@ -60,9 +60,10 @@ def environment(template: Path, tmp_path: Path, shared_folder: Path) -> Environm
         with FileLock(f"{folder}.lock"):
             if not installed.exists():
                 # Not the project that is tested: it may ask for a newer Python.
-                model = render(tmp_path / "model", template, driver=driver, runner=runner)
+                model = tmp_path / f"model-{driver}-{runner}"
                 sync = UV, "sync", "--quiet", "--no-install-project"
-                model.run(*sync, UV_PROJECT_ENVIRONMENT=str(folder))
+                project = render(model, template, driver=driver, runner=runner)
+                project.run(*sync, UV_PROJECT_ENVIRONMENT=str(folder))
                 installed.touch()
         return {
             "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",

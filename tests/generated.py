@@ -12,7 +12,7 @@ import copier
 from filelock import FileLock
 
 TEMPLATE: Final = Path(__file__).parents[1]
-NOT_RENDERED: Final = {"__pycache__", ".ruff_cache", ".git", "uv.lock"}
+NOT_RENDERED: Final = {"__pycache__", ".ruff_cache", ".pytest_cache", ".git", "uv.lock"}
 UV: Final = os.environ.get("UV", "uv")
 
 

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 from .conftest import Generate
+from .generated import TEMPLATE
 
 REFUSED = [
     ("project_name", "", "letters, digits, space . _ - only"),
@@ -51,6 +54,34 @@ def test_refused(
     with pytest.raises(copier.errors.UserMessageError, match=re.escape(message)):
         generate(**author, **{question: answer})
     assert not (tmp_path / "project").exists()
+
+
+def test_refusals_know_all_questions_and_choices(generate: Generate) -> None:
+    questions = yaml.safe_load((TEMPLATE / "copier.yml").read_text())
+    names = [name for name in questions if not name.startswith("_") and name != "refusals"]
+    with pytest.raises(copier.errors.UserMessageError) as unknown:
+        generate(nonsense=1)
+    assert {*names} == {*str(unknown.value).partition("there are ")[2].strip("'").split(", ")}
+    for name in names:
+        if choices := questions[name].get("choices"):
+            if isinstance(choices, dict):
+                choices = [c["value"] if isinstance(c, dict) else c for c in choices.values()]
+            with pytest.raises(
+                copier.errors.UserMessageError, match=f"one of {', '.join(choices)}"
+            ):
+                generate(**{name: "nonsense"})
+
+
+def test_a_refusal_is_one_line(template: Path, tmp_path: Path) -> None:
+    command = sys.executable, "-m", "copier", "copy", "--defaults", "--data"
+    for data in ("driver=oracle", "package_name=class", "isolaton=reset"):
+        process = subprocess.run(
+            [*command, data, template, tmp_path / "project"], capture_output=True, text=True
+        )
+        assert process.returncode == 1
+        assert process.stdout + process.stderr == f"{process.stderr.strip()}\n"
+        assert data in process.stderr
+        assert not (tmp_path / "project").exists()
 
 
 HOSTILE = [

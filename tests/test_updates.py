@@ -2,18 +2,23 @@
 
 import os
 import random
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from difflib import ndiff
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import copier
 import pytest
 
-from .combinations import BACKENDS, COMBINATIONS, Combination
+from . import owner
+from .combinations import COMBINATIONS, Combination
 from .conftest import Environment
-from .generated import UV, GeneratedProject, commit, copy_template, git
+from .generated import TEMPLATE, GeneratedProject, commit, copy_template, git
 
 Switch = tuple[Combination, Combination]
 
@@ -75,6 +80,24 @@ def chunks(switches: list[Switch]) -> Iterable[list[Switch]]:
     return (switches[start : start + size] for start in range(0, len(switches), size))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def in_memory() -> Iterator[None]:
+    """Let temporary files be in memory, where the machine has room: copier makes thousands."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield
+        return
+    with TemporaryDirectory(dir="/dev/shm") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for a test's projects."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template as a repository with one version."""
@@ -84,13 +107,13 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make(released: Path, tmp_path: Path) -> Callable[..., GeneratedProject]:
+def make(released: Path, folder: Path) -> Callable[..., GeneratedProject]:
     """Render a project of that version, and commit it."""
 
     def make(name: str = "project", **answers: Any) -> GeneratedProject:
-        copier.run_copy(str(released), tmp_path / name, data=answers, defaults=True, quiet=True)
-        commit(tmp_path / name)
-        return GeneratedProject(tmp_path / name)
+        copier.run_copy(str(released), folder / name, data=answers, defaults=True, quiet=True)
+        commit(folder / name)
+        return GeneratedProject(folder / name)
 
     return make
 
@@ -145,3 +168,186 @@ def test_every_switch_lands_on_a_fresh_render(
 def changed(old: Combination, new: Combination) -> dict[str, str]:
     """Return the answers that differ."""
     return {name: answer for name, answer in new._asdict().items() if getattr(old, name) != answer}
+
+
+ROUTE = [
+    {"driver": "psycopg"},
+    {"driver": "aiosqlite"},
+    {"driver": "asyncmy"},
+    {"driver": "aiomysql", "isolation": "reset"},
+    {"loop_scope": "package"},
+    {"runner": "anyio"},
+    {"driver": "asyncpg", "loop_scope": "module"},
+    {"isolation": "clone", "schema": "models"},
+    {"loop_scope": "class", "python_min": "3.12"},
+    {"isolation": "create_drop", "schema": "migrations"},
+    {"loop_scope": "function", "runner": "pytest-asyncio"},
+    {"isolation": "savepoint", "loop_scope": "session", "python_min": "3.11"},
+]
+"""Every question is answered in another way, and at last as in the beginning."""
+
+
+@pytest.fixture
+def lived_in(
+    make: Callable[..., GeneratedProject], environment: Environment
+) -> tuple[GeneratedProject, dict[str, list[str]]]:
+    """A project after its first year, and the lines that are its owner's."""
+    project = make()
+    before = project.files()
+    owner.live_in(replace(project, variables=environment("asyncpg", "pytest-asyncio")))
+    commit(project.path)
+    after = project.files()
+    lines = {
+        path: [
+            line[2:]
+            for line in ndiff(before.get(path, "").splitlines(), after[path].splitlines())
+            if line.startswith("+ ")
+        ]
+        for path in after
+    }
+    assert not any(lines[path] for path in lines if path.startswith("tests/harness/"))
+    return project, lines
+
+
+def check_nothing_is_lost(project: GeneratedProject, lines: dict[str, list[str]]) -> None:
+    """Check that an update has left no conflict and no file that was deleted, and lost no line.
+
+    Raises:
+        AssertionError: it has.
+    """
+    files = project.files()
+    assert not [path for path, content in files.items() if "<<<<<<< before updating" in content]
+    assert {path for path in lines if "harness" not in path} == {
+        path for path in files if "harness" not in path
+    }
+    for path, added in lines.items():
+        present = files.get(path, "").splitlines()
+        assert not [line for line in added if line not in present], path
+
+
+def test_the_owner_s_work_survives_every_switch(
+    lived_in: tuple[GeneratedProject, dict[str, list[str]]], environment: Environment
+) -> None:
+    project, lines = lived_in
+    before = project.files()
+    answers = Combination()._asdict()
+    for number, change in enumerate(ROUTE):
+        update(project, **change)
+        check_nothing_is_lost(project, lines)
+        answers |= {name: answer for name, answer in change.items() if name in answers}
+        if number % 2:
+            installed = environment(answers["driver"], answers["runner"])
+            output = replace(project, variables=installed).run("pytest")
+            assert f"{answers['driver']}, {answers['isolation']}" in output
+    assert project.files() == before
+
+
+def test_the_owner_s_work_survives_a_new_version(
+    released: Path, lived_in: tuple[GeneratedProject, dict[str, list[str]]]
+) -> None:
+    project, lines = lived_in
+    template = release_another(released, project.path.parent / "template")
+    recorded = project.path / ".copier-answers.yml"
+    owner.replace(recorded, f"_src_path: {released}", f"_src_path: {template}")
+    commit(project.path)
+    update(project, "v2.0.0")
+    check_nothing_is_lost(project, lines)
+    files = project.files()
+    assert "GRACE: Final = 0.2\n" in files["tests/harness/watch.py"]
+    assert "# A word more.\n" in files["src/my_app/health.py"]
+    assert '"alembic>=1.21",' in files["pyproject.toml"]
+    assert files["README.md"] == owner.README
+
+
+def release_another(released: Path, folder: Path) -> Path:
+    """Return a copy of a template's repository with another version, v2.0.0."""
+    git(released.parent, "clone", "--quiet", str(released), str(folder))
+    watch = folder / "template/tests/harness/watch.py"
+    owner.replace(watch, "GRACE: Final = 0.1", "GRACE: Final = 0.2")
+    owner.append(folder / "template/src/{{ package_name }}/health.py", "# A word more.\n")
+    owner.replace(folder / "template/pyproject.toml.jinja", "alembic>=1.20", "alembic>=1.21")
+    owner.append(folder / "template/README.md.jinja", "\nThe README says more.\n")
+    commit(folder, tag="v2.0.0")
+    return folder
+
+
+def test_a_conflict_is_there_to_see(make: Callable[..., GeneratedProject]) -> None:
+    """The owner has edited a line of the template's that a switch changes, too."""
+    project = make()
+    owner.replace(project.path / "src/my_app/database.py", "pool_pre_ping=True", "pool_size=50")
+    commit(project.path)
+    update(project, driver="asyncmy")
+    content = project.files()["src/my_app/database.py"]
+    assert "<<<<<<< before updating\n" in content
+    assert "pool_size=50" in content
+    assert "READ COMMITTED" in content
+
+
+def test_what_the_owner_has_deleted_stays_deleted(make: Callable[..., GeneratedProject]) -> None:
+    project = make()
+    owner.delete_the_example(project.path)
+    commit(project.path)
+    before = {*project.files()}
+    update(project, runner="anyio")
+    assert {*project.files()} == before
+
+
+def test_a_question_that_has_another_name_keeps_its_answer(
+    released: Path, folder: Path, make: Callable[..., GeneratedProject]
+) -> None:
+    """As CONTRIBUTING says how to do it; and a new question changes nothing by itself."""
+    project = make(user_name="Ann", loop_scope="class")
+    before = project.files()
+    template = folder / "template"
+    git(folder, "clone", "--quiet", str(released), str(template))
+    for file in (
+        "copier.yml",
+        "template/pyproject.toml.jinja",
+        "template/_variants/refusals.jinja",
+    ):
+        path = template / file
+        path.write_text(path.read_text().replace("user_name", "author"))
+    questions = template / "copier.yml"
+    owner.replace(
+        questions,
+        'Your name (may stay empty)\n  default: ""',
+        "Your name (may stay empty)\n  default: \"{{ user_name | default('') }}\"",
+    )
+    owner.append(questions, "\nlicense:\n  type: str\n  default: none\n")
+    refusals = template / "template/_variants/refusals.jinja"
+    owner.replace(refusals, "{% set former = [] %}", '{% set former = ["user_name"] %}')
+    owner.replace(refusals, '["project_name",', '["license", "project_name",')
+    commit(template, tag="v2.0.0")
+    owner.replace(project.path / ".copier-answers.yml", str(released), str(template))
+    commit(project.path)
+    update(project, "v2.0.0")
+    after = project.files()
+    assert "\nauthor: Ann\n" in after[".copier-answers.yml"]
+    assert {path for path in after if after[path] != before.get(path)} == {".copier-answers.yml"}
+    update(project, "v2.0.0", driver="psycopg")  # a former name in the answers is no hindrance
+
+
+def test_the_newest_version_can_update_to_what_is_here(folder: Path) -> None:
+    """Projects of the newest tag, or of the last commit as long as there is none, get there."""
+    template = folder / "template"
+    git(folder, "clone", "--quiet", "--no-local", str(TEMPLATE), str(template))
+    tags = git(template, "tag", "--list", "v*", "--sort=-version:refname").split()
+    newest = tags[0] if tags else "v0.0.1"
+    if not tags:
+        git(template, "tag", newest)
+    for name in ("copier.yml", "template"):
+        git(template, "rm", "-r", "--quiet", name)
+    git(template, "checkout-index", "--all")
+    copy_template(template)
+    owner.append(template / "template/tests/conftest.py", "# Another version.\n")
+    commit(template, tag="v9999.0.0")
+    for number, combination in enumerate(COMBINATIONS[::20]):
+        project, fresh = (GeneratedProject(folder / f"{name}-{number}") for name in ("old", "new"))
+        answers = combination._asdict()
+        options: dict[str, Any] = {"data": answers, "defaults": True, "quiet": True}
+        copier.run_copy(str(template), project.path, vcs_ref=newest, **options)
+        commit(project.path)
+        update(project, "v9999.0.0")
+        copier.run_copy(str(template), fresh.path, vcs_ref="v9999.0.0", **options)
+        (fresh.path / "tests/conftest.py").write_text(project.files()["tests/conftest.py"])
+        assert project.files() == fresh.files()
