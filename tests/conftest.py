@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,16 @@ SERVERS: Final = {
     "mysql": os.environ.get("MARIADB_URL", "mysql://root@127.0.0.1:3306"),
 }
 """The servers that tests use beside the one that a project starts for itself."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_s_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep copier's settings of whoever runs the tests out of them: they fill in names."""
+    settings = tmp_path_factory.mktemp("copier") / "settings.yml"
+    settings.write_text("defaults: {}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COPIER_SETTINGS_PATH", str(settings))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,195 @@
+"""The dialogue on a real terminal of 80 columns and 24 lines."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pexpect
+import pyte
+import pytest
+import yaml
+
+from .test_prompts import DOWN, ENTER, ERASE, INTERRUPT
+
+COPIER = (sys.executable, "-m", "copier", "copy")
+
+
+class Screen(pyte.Screen):
+    """A screen that answers when it is asked where its cursor is."""
+
+    def __init__(self, child: "pexpect.spawn[str]") -> None:
+        self.child = child
+        super().__init__(80, 24)
+
+    def write_process_input(self, data: str) -> None:
+        self.child.send(data)
+
+
+class Terminal:
+    """Somebody who makes a project, at a terminal."""
+
+    def __init__(
+        self, template: Path, project: Path, *options: str, settings: str = "defaults: {}\n"
+    ) -> None:
+        settings_file = project.with_name("settings.yml")
+        settings_file.write_text(settings)
+        environment = os.environ | {"TERM": "xterm", "COPIER_SETTINGS_PATH": str(settings_file)}
+        command = [*COPIER, *options, str(template), str(project)]
+        self.child: pexpect.spawn[str] = pexpect.spawn(
+            command[0], command[1:], env=environment, dimensions=(24, 80), encoding="utf-8"
+        )
+        self.screen = Screen(self.child)
+        self.stream = pyte.Stream(self.screen)
+        self.project = project
+
+    @property
+    def text(self) -> str:
+        """What is on the screen."""
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def read(self) -> bool:
+        """Show what copier has printed since; return whether it still runs."""
+        try:
+            self.stream.feed(self.child.read_nonblocking(4096, timeout=0.1))
+        except pexpect.TIMEOUT:
+            pass
+        except pexpect.EOF:
+            return False
+        return True
+
+    def see(self, *texts: str) -> None:
+        """Wait until all `texts` are on the screen.
+
+        Raises:
+            AssertionError: they do not appear. The message shows the screen.
+        """
+        deadline = time.monotonic() + 30
+        while not all(text in self.text for text in texts):
+            assert self.read(), f"{texts} not on the last screen\n{self.text}"
+            assert time.monotonic() < deadline, f"{texts} not on the screen\n{self.text}"
+
+    def answer(self, question: str, keys: str = "") -> None:
+        """Wait for a question, and press `keys` and Enter."""
+        self.see(question)
+        self.child.send(keys + ENTER)
+
+    def leave(self) -> int:
+        """Wait until copier is done; return its exit code."""
+        while self.read():
+            pass
+        self.child.close()
+        return int(self.child.exitstatus or 0)
+
+    def answers(self) -> dict[str, str]:
+        """Return what copier has recorded."""
+        recorded = yaml.safe_load((self.project / ".copier-answers.yml").read_text())
+        return {name: answer for name, answer in recorded.items() if name[0] != "_"}
+
+
+def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
+    terminal = Terminal(template, tmp_path / "shop")
+    terminal.answer("Name of the project, for people", f"{ERASE}Book Shop")
+    terminal.see("Name of the package, for `import`", "book_shop")
+    terminal.answer("Name of the package", f"{ERASE}class")
+    terminal.see("a keyword of Python")
+    terminal.child.send(f"{ERASE}shop{ENTER}")
+    terminal.answer("What it is, in one line", 'Sells "books" 🚀')
+    terminal.answer("Your name (may stay empty)", "Ann")
+    terminal.answer("Your e-mail address", "ann")
+    terminal.see("not an e-mail address")
+    terminal.child.send(f"@example.com{ENTER}")
+    terminal.answer("Oldest Python that it must run on", DOWN)
+    terminal.see(
+        "asyncpg - PostgreSQL, the fastest",
+        "psycopg - PostgreSQL, the most complete",
+        "aiosqlite - SQLite, a file and no server",
+        "asyncmy - MariaDB or MySQL, in Cython",
+        "aiomysql - MariaDB or MySQL, in pure Python",
+    )
+    terminal.answer("Database driver", DOWN * 3)
+    terminal.see(
+        "How a test's writes disappear; the application may commit as it likes",
+        "connections do to each other, it shows in tests that are marked only.",
+        "a copy of the database and new connections, for each test.",
+        "savepoint - fastest, in a sandbox",
+        "MariaDB and MySQL cannot clone",
+        "create_drop - slowest, new tables for each test",
+    )
+    terminal.answer("How a test's writes disappear", DOWN * 2)  # over the one that is refused
+    terminal.answer("How long an event loop lives; connections cannot change loops", DOWN * 4)
+    terminal.answer("What runs async tests", DOWN)
+    terminal.answer("Where the tests' tables come from", DOWN)
+    terminal.see("Book Shop is ready", "uv run pytest")
+    assert terminal.leave() == 0
+    assert terminal.answers() == {
+        "project_name": "Book Shop",
+        "package_name": "shop",
+        "description": 'Sells "books" 🚀',
+        "user_name": "Ann",
+        "user_email": "ann@example.com",
+        "python_min": "3.12",
+        "driver": "asyncmy",
+        "isolation": "create_drop",
+        "loop_scope": "function",
+        "runner": "anyio",
+        "schema": "models",
+    }
+
+
+def test_enter_alone_gives_the_defaults(template: Path, tmp_path: Path) -> None:
+    terminal = Terminal(template, tmp_path / "asked")
+    for question in (
+        *("for people", "for `import`", "in one line", "Your name", "Oldest Python", "driver"),
+        *("How a test's writes", "How long an event", "What runs", "Where the tests'"),
+    ):
+        terminal.answer(question)
+    assert terminal.leave() == 0
+    untouched = Terminal(template, tmp_path / "defaults", "--defaults")
+    assert untouched.leave() == 0
+    assert terminal.answers() == untouched.answers()
+
+
+def test_names_are_those_of_copier_s_settings(template: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yml"
+    settings.write_text("defaults:\n  user_name: Ann\n  user_email: ann@example.com\n")
+    project = tmp_path / "project"
+    terminal = Terminal(template, project, COPIER_SETTINGS_PATH=str(settings))
+    for question in ("for people", "for `import`", "in one line"):
+        terminal.answer(question)
+    terminal.see("Your name (may stay empty)", "Ann")
+    terminal.answer("Your name")
+    terminal.see("Your e-mail address (may stay empty)", "ann@example.com")
+    terminal.child.send(ENTER * 7)
+    terminal.see("My App is ready")
+    assert terminal.leave() == 0
+    assert terminal.answers()["user_name"] == "Ann"
+    assert terminal.answers()["user_email"] == "ann@example.com"
+
+
+@pytest.mark.parametrize("questions", [0, 1, 5])
+def test_ctrl_c_leaves_nothing_behind(template: Path, tmp_path: Path, questions: int) -> None:
+    terminal = Terminal(template, tmp_path / "project")
+    asked = ("for people", "for `import`", "in one line", "Your name", "Oldest Python", "driver")
+    for question in asked[:questions]:
+        terminal.answer(question)
+    terminal.see(asked[questions])
+    terminal.child.send(INTERRUPT)
+    assert terminal.leave() == 1
+    assert "Execution stopped by user" in terminal.text
+    assert "Traceback" not in terminal.text
+    assert not (tmp_path / "project").exists()
+
+
+def test_without_a_terminal_it_says_how_to_answer(template: Path, tmp_path: Path) -> None:
+    process = subprocess.run(
+        [*COPIER, "--quiet", template, tmp_path / "project"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert "Use `--defaults` and/or `--data`" in process.stderr.splitlines()[-1]
+    assert not (tmp_path / "project").exists()
