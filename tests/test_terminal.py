@@ -30,12 +30,8 @@ class Screen(pyte.Screen):
 class Terminal:
     """Somebody who makes a project, at a terminal."""
 
-    def __init__(
-        self, template: Path, project: Path, *options: str, settings: str = "defaults: {}\n"
-    ) -> None:
-        settings_file = project.with_name("settings.yml")
-        settings_file.write_text(settings)
-        environment = os.environ | {"TERM": "xterm", "COPIER_SETTINGS_PATH": str(settings_file)}
+    def __init__(self, template: Path, project: Path, *options: str, **variables: str) -> None:
+        environment = os.environ | {"TERM": "xterm"} | variables
         command = [*COPIER, *options, str(template), str(project)]
         self.child: pexpect.spawn[str] = pexpect.spawn(
             command[0], command[1:], env=environment, dimensions=(24, 80), encoding="utf-8"
