@@ -51,8 +51,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def generate(template: Path, tmp_path: Path) -> Generate:
     """Render a project with the given answers; what it runs, it installs for itself first."""
 
-    def generate(**answers: Any) -> GeneratedProject:
-        return render(tmp_path / "project", template, **answers)
+    def generate(folder: str = "project", **answers: Any) -> GeneratedProject:
+        return render(tmp_path / folder, template, **answers)
 
     return generate
 
