@@ -37,6 +37,10 @@ IS_OWN: Final = """
         SELECT FROM pg_class WHERE relnamespace >= 16384 OR relnamespace = to_regnamespace('public')
     )
 """
+HALF_DROPPED: Final = "SELECT 1 FROM pg_database WHERE datname = '{name}' AND datconnlimit = -2"
+"""Whether a server has crashed while it dropped that database: nobody can look into it any more.
+https://www.postgresql.org/docs/current/catalog-pg-database.html"""
+
 DROP_ALL_SCHEMAS: Final = """
 DO $$
 DECLARE
@@ -179,7 +183,7 @@ class Server:
         self.query(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
 
     def _refuse_others(self, name: str) -> None:
-        if name not in self.made:
+        if name not in self.made and not self.query(HALF_DROPPED.format(name=name)):
             ((is_own,),) = self._query_in(name, IS_OWN.format(mark=MARK, key=self._key))
             if not is_own:
                 raise HarnessError(

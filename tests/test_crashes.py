@@ -1,0 +1,258 @@
+"""Runs are killed, servers stop, disks are full: the message says so, and the next run is clean."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from .combinations import BACKENDS
+from .conftest import Generate, require_server
+from .generated import GeneratedProject, clean_environment
+from .test_lifecycle import USAGE_ERROR, administrate, databases, start
+
+KILLS = 20
+
+
+@pytest.mark.parametrize(
+    ("driver", "isolation"),
+    [("psycopg", "clone"), ("asyncmy", "reset"), ("aiosqlite", "savepoint")],
+)
+def test_killed_runs(generate_installed: Generate, driver: str, isolation: str) -> None:
+    package = f"killed_{driver}"
+    project = generate_installed(driver=driver, isolation=isolation, package_name=package)
+    if driver != "aiosqlite":
+        project.variables["TEST_DATABASE_URL"] = require_server(BACKENDS[driver])
+    project.run("pytest", "tests/test_items.py")
+    started = time.monotonic()
+    project.run("pytest", "tests/test_items.py")
+    duration = time.monotonic() - started
+    for number in range(KILLS):
+        process = start(project, "tests/test_items.py", *(["-n", "2"] if number % 2 else []))
+        time.sleep(random.uniform(0.2, 1) * duration)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert " passed" in project.run("pytest", "tests/test_items.py")
+    left = databases(project, driver, package)
+    assert left
+    assert all("_prepared_" in name for name in left), left
+
+
+POSTGRESQL = """
+set -e
+cd /
+as_owner() {{
+    if [ $(id -u) = 0 ]; then setpriv --reuid nobody --clear-groups -- "$@"; else "$@"; fi
+}}
+programs=$(pg_config --bindir)
+control() {{
+    ulimit -f 20480  # blocks of 1 KiB; PostgreSQL takes a larger file for a full disk
+    as_owner $programs/pg_ctl -D {folder}/data -l {folder}/log -w -o '-p {port} -k {folder}' "$@"
+}}
+case $1 in
+    install) as_owner $programs/initdb -D {folder}/data -A trust -U postgres --no-sync ;;
+    start) control start ;;
+    stop) control stop -m immediate ;;
+    restart) control restart -m immediate ;;
+esac
+"""
+
+MARIADB = """
+set -e
+options="--no-defaults --user=$(id -un) --datadir={folder}/data"
+start() {{
+    setsid mariadbd $options --port={port} --bind-address=127.0.0.1 --socket={folder}/socket \\
+        --pid-file={folder}/pid >{folder}/log 2>&1 &
+    until mariadb-admin --no-defaults -h127.0.0.1 -P{port} -uroot ping; do sleep 0.1; done
+}}
+stop() {{
+    pid=$(cat {folder}/pid)
+    kill -9 $pid
+    while kill -0 $pid; do sleep 0.1; done
+}}
+case $1 in
+    install) mariadb-install-db $options --auth-root-authentication-method=normal ;;
+    start) start ;;
+    stop) stop ;;
+    restart) stop; start ;;
+esac
+"""
+
+
+@dataclass
+class OwnServer:
+    """A server that a test may do anything to."""
+
+    url: str
+    control: Path
+
+    def command(self, action: str) -> str:
+        """Return what makes a shell "start" it, or "stop" or "restart" it as by a crash."""
+        return f"bash {self.control} {action} >/dev/null 2>&1 </dev/null"
+
+
+@pytest.fixture
+def own_server(driver: str) -> Iterator[OwnServer]:
+    """Start a server for a test that says which `driver` it wants."""
+    is_mysql = BACKENDS[driver] == "mysql"
+    if not shutil.which("mariadb-install-db" if is_mysql else "pg_config"):
+        pytest.skip("no such server is installed")
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    if os.getuid() == 0 and not is_mysql:  # PostgreSQL refuses to run as root
+        shutil.chown(folder, "nobody")
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    url = (
+        f"mysql://root@127.0.0.1:{port}" if is_mysql else f"postgresql://postgres@127.0.0.1:{port}"
+    )
+    server = OwnServer(url, folder / "control")
+    script = MARIADB if is_mysql else POSTGRESQL
+    server.control.write_text(script.format(folder=folder, port=port))
+    for action in ("install", "start"):
+        subprocess.run(server.command(action), shell=True, check=True, timeout=60)
+    yield server
+    subprocess.run(server.command("stop"), shell=True, check=False, timeout=60)
+    shutil.rmtree(folder)
+
+
+STOP = """
+import os
+import pytest
+from sqlalchemy import text
+
+
+async def test_before(session):
+    await session.execute(text("SELECT 1"))
+
+
+async def test_meanwhile(session):
+    await session.execute(text("SELECT 1"))
+    os.system(os.environ["STOP"])
+
+
+@pytest.mark.parametrize("attempt", range(4))
+async def test_after(session, attempt):
+    await session.execute(text("SELECT 1"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("driver", "isolation"),
+    [
+        *(("asyncpg", isolation) for isolation in ("savepoint", "reset", "clone", "create_drop")),
+        *(("asyncmy", isolation) for isolation in ("savepoint", "reset")),
+    ],
+)
+def test_a_server_that_stops(
+    generate_installed: Generate, driver: str, isolation: str, own_server: OwnServer
+) -> None:
+    project = generate_installed(driver=driver, isolation=isolation)
+    (project.path / "tests/test_stop.py").write_text(STOP)
+    project.variables["TEST_DATABASE_URL"] = own_server.url
+    pytest_stop = "pytest", "tests/test_stop.py"
+
+    output = project.run(*pytest_stop, exit_code=1, STOP=own_server.command("restart"))
+    assert failures(output) == ["test_meanwhile"]
+
+    process = subprocess.run(
+        pytest_stop,
+        cwd=project.path,
+        env=clean_environment() | project.variables | {"STOP": own_server.command("stop")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode != 0
+    assert "The server of the tests is gone" in process.stdout + process.stderr
+
+    subprocess.run(own_server.command("start"), shell=True, check=True, timeout=60)
+    project.run(*pytest_stop, STOP="true")
+    check_no_leftovers(project, driver, own_server)
+
+
+def failures(output: str) -> list[str]:
+    """Return the names of the tests that pytest says have failed."""
+    return re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)", output, re.MULTILINE)
+
+
+def check_no_leftovers(project: GeneratedProject, driver: str, server: OwnServer) -> None:
+    """Check that no process has left a database behind.
+
+    Raises:
+        AssertionError: one has.
+    """
+    names = administrate(project, driver, url=server.url).split()
+    assert not [name for name in names if re.fullmatch(r"test_my_app_[0-9a-f]{8}(_\d+)?", name)]
+
+
+FILL = """
+from sqlalchemy import text
+
+LONG = "(SELECT string_agg(md5(concat(random(), n, m)), '') FROM generate_series(1, 30) m)"
+
+
+async def test_before(session):
+    await session.execute(text("SELECT 1"))
+
+
+async def test_meanwhile(session):
+    await session.execute(text(
+        "INSERT INTO items (name, description)"
+        f" SELECT concat(n), {LONG} FROM generate_series(1, 40000) n"
+    ))
+    await session.commit()
+
+
+async def test_after(session):
+    assert (await session.execute(text("SELECT count(*) FROM items"))).scalar_one() == 0
+"""
+
+
+@pytest.mark.parametrize("driver", ["asyncpg"])
+@pytest.mark.parametrize("isolation", ["savepoint", "clone"])
+def test_a_server_whose_disk_is_full(
+    generate_installed: Generate, driver: str, isolation: str, own_server: OwnServer
+) -> None:
+    project = generate_installed(driver=driver, isolation=isolation)
+    (project.path / "tests/test_fill.py").write_text(FILL)
+    project.variables["TEST_DATABASE_URL"] = own_server.url
+    output = project.run("pytest", "tests/test_fill.py", exit_code=1)
+    assert failures(output) == ["test_meanwhile"]
+    assert "could not extend file" in output
+    project.run("pytest", "tests/test_items.py")
+    check_no_leftovers(project, driver, own_server)
+
+
+def test_a_full_disk(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite", isolation="reset", package_name="full")
+    limited = "ulimit -f 4; exec pytest -p no:cacheprovider tests/test_items.py"  # blocks of 1 KiB
+    without = {"PYTHONDONTWRITEBYTECODE": "1"}  # which would be cut off, too
+    output = project.run("bash", "-c", limited, exit_code=USAGE_ERROR, **without)
+    assert "The migrations fail" in output or "The tests cannot make or drop databases" in output
+    project.run("pytest", "tests/test_items.py")
+    assert all("_prepared_" in name for name in databases(project, "aiosqlite", "full"))
+
+
+def test_a_server_without_connections_to_spare(generate_installed: Generate) -> None:
+    project = generate_installed(isolation="reset", package_name="crowded")
+    url = require_server("postgresql")
+    role = "CREATE ROLE loopsafe_crowded LOGIN CREATEDB CONNECTION LIMIT {}"
+    for limit, message in ((0, "No PostgreSQL server for tests at"), (1, "The tests cannot make")):
+        administrate(project, "asyncpg", "DROP ROLE IF EXISTS loopsafe_crowded", role.format(limit))
+        crowded = urlsplit(url)
+        address = f"postgresql://loopsafe_crowded@{crowded.hostname}:{crowded.port}/postgres"
+        output = project.run("pytest", exit_code=USAGE_ERROR, TEST_DATABASE_URL=address)
+        assert message in output
+        assert "too many connections for role" in output
+    administrate(project, "asyncpg", "DROP ROLE loopsafe_crowded")
