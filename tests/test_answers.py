@@ -42,13 +42,17 @@ REFUSED = [
     ("loop_scope", "test", "one of "),
     ("runner", "trio", "one of "),
     ("schema", "none", "one of "),
+    ("description", None, "one line of text"),
+    ("user_name", ["Ann"], "one line of text"),
+    ("description", "\ud800", "one line of plain text"),
+    ("_exclude", "*", "no such question"),
     ("isolaton", "reset", "isolaton=reset: no such question; there are project_name, "),
 ]
 
 
 @pytest.mark.parametrize(("question", "answer", "message"), REFUSED)
 def test_refused(
-    generate: Generate, tmp_path: Path, question: str, answer: str, message: str
+    generate: Generate, tmp_path: Path, question: str, answer: object, message: str
 ) -> None:
     author = {"user_name": "Jane"} if question == "user_email" else {}
     with pytest.raises(copier.errors.UserMessageError, match=re.escape(message)):

@@ -215,30 +215,41 @@ def administrate(
     return project.run("python", "-c", ADMINISTRATE, url, driver, database, *statements)
 
 
+ROUTINE = {
+    "asyncpg": "CREATE FUNCTION precious() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "aiomysql": "CREATE PROCEDURE precious() SELECT 1",
+}
+
+
 @pytest.mark.parametrize("driver", ["asyncpg", "aiomysql"])
 def test_leftovers_are_dropped_and_nothing_else(generate_installed: Generate, driver: str) -> None:
     project = generate_installed(driver=driver, package_name=f"leaves_{driver}")
     package = f"leaves_{driver}"
     url = require_server(BACKENDS[driver])
-    empty, foreign = f"test_{package}_00000000", f"test_{package}_11111111"
-    for name in (empty, foreign):
+    empty, half = f"test_{package}_00000000", f"test_{package}_22222222"
+    foreign = {
+        f"test_{package}_11111111": "CREATE TABLE precious (id int)",
+        f"test_{package}_33333333": ROUTINE[driver],
+        f"test_{package}_2026": "SELECT 1",  # it is not called as ours are
+    }
+    for name in (empty, *foreign):
         administrate(project, driver, f"CREATE DATABASE {name}")
-    if driver == "asyncpg":
-        half = f"test_{package}_22222222"  # as a server leaves it that crashes while dropping it
+    if driver == "asyncpg":  # as a server leaves it that crashes while it drops it
         invalid = f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{half}'"
         administrate(project, driver, f"CREATE DATABASE {half}", invalid)
     try:
-        administrate(project, driver, "CREATE TABLE precious (id int)", database=foreign)
+        for name, statement in foreign.items():
+            administrate(project, driver, statement, database=name)
         process = start(project, TEST_DATABASE_URL=url)
-        wait_for_database(project, driver, package, {empty, foreign})
+        wait_for_database(project, driver, package, {empty, half, *foreign})
         process.kill()
         process.wait()
-        assert databases(project, driver, package) > {foreign}
+        assert databases(project, driver, package) > {*foreign}
         project.run("pytest", "tests/test_items.py", TEST_DATABASE_URL=url)
         left = databases(project, driver, package)
-        assert {name for name in left if "_prepared_" not in name} == {foreign}
+        assert {name for name in left if "_prepared_" not in name} == {*foreign}
     finally:
-        administrate(project, driver, f"DROP DATABASE {foreign}")
+        administrate(project, driver, *(f"DROP DATABASE {name}" for name in foreign))
 
 
 def wait_for_database(

@@ -186,6 +186,49 @@ def test_a_transaction_beyond_the_pools_is_named(generate_installed: Generate, d
     assert re.search(message.format(named[BACKENDS[driver]]), output)
 
 
+PAST_SQLALCHEMY = """
+import pytest
+from sqlalchemy import text
+
+
+async def execute(engine, statement):
+    async with engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        {execute}
+
+
+@pytest.mark.parametrize("attempt", range(2))
+async def test_what_nobody_sees(engine, session, attempt):
+    await session.execute(text("INSERT INTO audit_entries (action, item_name) VALUES ('a', 'b')"))
+    with pytest.raises(Exception, match="(?i)default|null"):
+        async with session.begin_nested():
+            await session.execute(text("INSERT INTO audit_entries (action) VALUES ('a')"))
+    await session.commit()
+    await execute(engine, "ALTER TABLE audit_entries ALTER item_name SET DEFAULT 'hey'")
+    {large_object}
+"""
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "asyncmy"])
+def test_what_is_altered_past_sqlalchemy(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver, isolation="reset")
+    is_mysql = BACKENDS[driver] == "mysql"
+    execute = (
+        "await raw.driver_connection.query(statement)"
+        if is_mysql
+        else "await raw.driver_connection.execute(statement)"
+    )
+    large_object = (
+        "pass"
+        if is_mysql
+        else "await session.execute(text(\"SELECT lo_from_bytea(4711, 'x')\"));"
+        " await session.commit()"
+    )
+    test = PAST_SQLALCHEMY.format(execute=execute, large_object=large_object)
+    (project.path / "tests/test_past.py").write_text(test)
+    assert "2 passed" in project.run("pytest", "tests/test_past.py")
+
+
 def test_an_ordinary_role(generate_installed: Generate) -> None:
     server = require_server("postgresql")
     project = generate_installed(isolation="reset")

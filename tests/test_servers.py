@@ -27,6 +27,13 @@ def test_another_server(generate_installed: Generate, driver: str, isolation: st
     project.run("pytest", TEST_DATABASE_URL=url)
 
 
+def test_libpq_is_not_led_astray(generate_installed: Generate) -> None:
+    project = generate_installed(driver="psycopg")
+    project.variables["PGHOSTADDR"] = "203.0.113.1"
+    project.variables["PGSERVICE"] = "production"
+    project.run("pytest", "tests/test_items.py")
+
+
 @pytest.mark.parametrize(
     ("driver", "url", "message"),
     [

@@ -26,6 +26,13 @@ MARK: Final = "tests_harness"
 """A view in every database that the harness makes. It holds for which package, and whether the
 database is complete: nobody else's database has that, whatever its name is."""
 
+THINGS: Final = """
+    SELECT 1 FROM information_schema.tables WHERE table_schema = '{name}'
+    UNION ALL SELECT 1 FROM information_schema.routines WHERE routine_schema = '{name}'
+    UNION ALL SELECT 1 FROM information_schema.events WHERE event_schema = '{name}'
+"""
+"""Whether there is anything in a database."""
+
 PROCESSES: Final = "SELECT id FROM information_schema.processlist WHERE db = '{name}'"
 
 
@@ -176,5 +183,4 @@ class Server:
         """Tell whether this project's tests have made the database `name`."""
         if mark := self.mark(name):
             return mark[0] == self.key
-        query = f"SELECT 1 FROM information_schema.tables WHERE table_schema = '{name}'"
-        return not self.query(query)  # just created
+        return not self.query(THINGS.format(name=name))  # just created

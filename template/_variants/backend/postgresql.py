@@ -33,8 +33,12 @@ IS_OWN: Final = """
     SELECT EXISTS (
         SELECT FROM pg_namespace WHERE nspname = '{mark}'
         AND obj_description(oid, 'pg_namespace') = '{key}'
-    ) OR NOT EXISTS (  -- just created
-        SELECT FROM pg_class WHERE relnamespace >= 16384 OR relnamespace = to_regnamespace('public')
+    ) OR NOT EXISTS (  -- just created: there is nothing in it that somebody could have made
+        SELECT FROM (
+            SELECT oid FROM pg_class UNION ALL SELECT oid FROM pg_proc
+            UNION ALL SELECT oid FROM pg_type UNION ALL SELECT oid FROM pg_namespace
+            UNION ALL SELECT oid FROM pg_extension UNION ALL SELECT oid FROM pg_largeobject_metadata
+        ) things WHERE oid >= 16384
     )
 """
 HALF_DROPPED: Final = "SELECT 1 FROM pg_database WHERE datname = '{name}' AND datconnlimit = -2"
@@ -65,6 +69,8 @@ def server() -> Iterator[URL]:
     Raises:
         HarnessError: there is no server, or the variable does not name one.
     """
+    for elsewhere in ("PGHOSTADDR", "PGSERVICE"):  # libpq would go there instead
+        os.environ.pop(elsewhere, None)
     if address := os.environ.get("TEST_DATABASE_URL"):
         try:
             url = make_url(address)

@@ -76,6 +76,10 @@ class Server:
         self.version = f"SQLite {sqlite3.sqlite_version}"
         self._process = process
         self._alive = self._locked(process)
+        for suffix in ("lock", "unfinished"):  # of processes that were killed as they began
+            for path in Path(str(url.database)).glob(f"test_{key}_????????.{suffix}"):
+                if not self.is_alive(path.stem):
+                    path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Give the lock back."""
@@ -133,7 +137,7 @@ class Server:
                 f"The file {self.path(name)} is in the way, and has not been made by these tests;"
                 " they do not touch it. Move it."
             )
-        for suffix in ("db", "db-wal", "db-shm"):
+        for suffix in ("db", "db-wal", "db-shm", "unfinished"):
             self.path(name, suffix).unlink(missing_ok=True)
 
     def path(self, name: str, suffix: str = "db") -> Path:
@@ -142,15 +146,19 @@ class Server:
 
     def _locked(self, name: str, patience: int = PATIENCE) -> sqlite3.Connection:
         """Return a connection that holds a lock, which ends with it or with the process."""
-        connection = sqlite3.connect(
-            self.path(name, "lock"), patience, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            connection.close()
-            raise
-        return connection
+        path = self.path(name, "lock")
+        while True:
+            connection = sqlite3.connect(
+                path, patience, isolation_level=None, check_same_thread=False
+            )
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError:
+                connection.close()
+                raise
+            if path.exists():
+                return connection
+            connection.close()  # another process has just removed it, as that of a dead one
 
     def _is_own(self, name: str) -> bool:
         """Tell whether tests have made the database `name`; a link they have not."""

@@ -47,6 +47,9 @@ VIEWS: Final = (
 
 SEQUENCES: Final = f"SELECT format('%I.%I', nspname, relname) {OWN} AND relkind = 'S'"
 
+OBJECTS: Final = "pg_largeobject_metadata"
+"""Large objects: none is left, since reference data in them is hardly anybody's."""
+
 SCHEMA: Final = """
     SELECT sum(hashint8extended(oid::bigint, relnatts + 10000 * relchecks + relhastriggers::int))
         + (SELECT max(oid)::bigint FROM pg_proc WHERE pronamespace <> pg_my_temp_schema())
@@ -148,6 +151,7 @@ class Reset:
             *(self._table(name, columns) for name, columns in query(TABLES)),
             *(self._view(name) for (name,) in query(VIEWS)),
             *(self._sequence(name) for (name,) in query(SEQUENCES)),
+            (f"FROM {OBJECTS} LIMIT 1", f"PERFORM lo_unlink(oid) FROM {OBJECTS}"),
         ]
         checks = [f"(SELECT {number} {check})" for number, (check, _) in enumerate(tasks)]
         actions = [f"WHEN {number} THEN {action};" for number, (_, action) in enumerate(tasks)]

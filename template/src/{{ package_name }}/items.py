@@ -32,7 +32,7 @@ class ItemCreate(BaseModel):
 class ItemUpdate(BaseModel):
     """The body of `PATCH /items/{id}`: only the fields that are given change."""
 
-    name: Name = ""
+    name: Name = ""  # never used: what is not given does not change; and null is refused
     description: Description = None
 
 

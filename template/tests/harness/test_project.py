@@ -49,7 +49,7 @@ def test_no_conflict_is_left() -> None:
 )
 def test_the_answers_are_those_of_the_harness(question: str, answer: str) -> None:
     recorded = (ROOT / answers.RECORD).read_text()
-    if not re.search(rf"^{question}: '?{answer}'?$", recorded, re.MULTILINE):
+    if re.findall(rf"^{question}: *['\"]?([^\s'\"]*)", recorded, re.MULTILINE) != [answer]:
         pytest.fail(
             f"{answers.RECORD} does not say {question}: {answer}, which this harness was made for."
             " Undo what was edited there, and change the answer with"

@@ -53,7 +53,7 @@ PLAIN: Final = re.compile(
 """A statement whose effects a rollback undoes, to the last temporary table and cached type."""
 
 LINGERING: Final = re.compile(
-    r"\b(set_config|\w*advisory_lock\w*|get_lock|INTO\s+TEMP\w*)\b|:=", re.IGNORECASE
+    r"\b(set_config|\w*advisory_lock\w*|get_lock|INTO\s+TEMP\w*|INTO\s+@\w+)\b|:=", re.IGNORECASE
 )
 """What may be in such a statement whose effects outlive a transaction."""
 ALTERING: Final = re.compile(
@@ -113,6 +113,7 @@ class GuardedConnection:
         # The driver's own connection: it can do anything. (SQLAlchemy looks at it after an error.)
         if name == "_connection" and self.state.checked_out and sys.exception() is None:
             self.state.entry.info[IS_WORN] = True
+            self.state.watch.is_altered = True
         return getattr(self.guarded, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
