@@ -19,7 +19,7 @@ from .watch import Watch
 
 PREFIX: Final = f"test_{application.PACKAGE}_"
 """What begins the names of all databases that the tests of this project make."""
-OF_A_RUN: Final = re.compile(rf"(?P<process>{PREFIX}[0-9a-f]{{8}})(_\d+)?")
+OF_A_RUN: Final = re.compile("(?P<process>" + PREFIX + r"[0-9a-f]{8})(_\d+)?")
 """The names of those that belong to one process of a run, which is called as the first of them."""
 
 
