@@ -186,6 +186,55 @@ def test_a_transaction_beyond_the_pools_is_named(generate_installed: Generate, d
     assert re.search(message.format(named[BACKENDS[driver]]), output)
 
 
+LISTEN = {
+    "asyncpg": """
+    await driver.add_listener("chairs", lambda *message: heard.put_nowait(message[-1]))
+    await notify(session)
+    assert await asyncio.wait_for(heard.get(), 3) == "sold"
+""",
+    "psycopg": """
+    await driver.execute("LISTEN chairs")
+    await driver.commit()
+    await notify(session)
+    async for message in driver.notifies(timeout=3, stop_after=1):
+        heard.put_nowait(message.payload)
+    assert heard.get_nowait() == "sold"
+    await driver.rollback()
+""",
+}
+NOTIFY = """
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+
+async def notify(session):
+    await session.execute(text("SELECT pg_notify('chairs', 'sold')"))
+    await session.commit()
+
+
+@pytest.mark.real_commits
+@pytest.mark.parametrize("attempt", range(2))
+async def test_notify(engine, session, attempt):
+    heard = asyncio.Queue()
+    connection = await engine.connect()
+    driver = (await connection.get_raw_connection()).driver_connection
+{listen}
+    assert heard.empty()
+    await connection.close()
+"""
+
+
+@pytest.mark.parametrize("isolation", ["savepoint", "reset", "clone"])
+@pytest.mark.parametrize("driver", LISTEN)
+def test_notifications(generate_installed: Generate, driver: str, isolation: str) -> None:
+    project = generate_installed(driver=driver, isolation=isolation)
+    test = NOTIFY.format(listen=LISTEN[driver])
+    (project.path / "tests/test_notify.py").write_text(test)
+    assert "2 passed" in project.run("pytest", "tests/test_notify.py")
+
+
 PAST_SQLALCHEMY = """
 import pytest
 from sqlalchemy import text
