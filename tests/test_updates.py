@@ -170,6 +170,28 @@ def changed(old: Combination, new: Combination) -> dict[str, str]:
     return {name: answer for name, answer in new._asdict().items() if getattr(old, name) != answer}
 
 
+def test_switches_of_other_questions_land_there_too(
+    released: Path, folder: Path, make: Callable[..., GeneratedProject]
+) -> None:
+    project = make()
+    answers: dict[str, str] = {}
+    for number, (question, answer) in enumerate(
+        [
+            ("schema", "models"),
+            ("python_min", "3.13"),
+            ("schema", "migrations"),
+            ("python_min", "3.14"),
+            ("python_min", "3.12"),
+            ("python_min", "3.11"),
+        ]
+    ):
+        answers[question] = answer
+        update(project, **{question: answer})
+        fresh = folder / f"fresh-{number}"
+        copier.run_copy(str(released), fresh, data=answers, defaults=True, quiet=True)
+        assert project.files() == GeneratedProject(fresh).files()
+
+
 ROUTE = [
     {"driver": "psycopg"},
     {"driver": "aiosqlite"},
