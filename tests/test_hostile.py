@@ -4,7 +4,6 @@ import ast
 import os
 import random
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -48,14 +47,6 @@ ANSWERS = st.fixed_dictionaries(
         "user_email": st.one_of(HOSTILE, st.emails()),
     },
 )
-
-
-@pytest.fixture(scope="module")
-def quick_folder() -> Iterator[Path]:
-    """A folder in memory, where there is one."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with TemporaryDirectory(dir=memory) as folder:
-        yield Path(folder)
 
 
 @pytest.mark.parametrize("number", [0, 1])

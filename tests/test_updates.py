@@ -18,7 +18,7 @@ import pytest
 from . import owner
 from .combinations import COMBINATIONS, Combination
 from .conftest import Environment
-from .generated import TEMPLATE, GeneratedProject, commit, copy_template, git
+from .generated import TEMPLATE, GeneratedProject, commit, copy_template, git, render
 
 Switch = tuple[Combination, Combination]
 
@@ -80,14 +80,11 @@ def chunks(switches: list[Switch]) -> Iterable[list[Switch]]:
     return (switches[start : start + size] for start in range(0, len(switches), size))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def in_memory() -> Iterator[None]:
-    """Let temporary files be in memory, where the machine has room: copier makes thousands."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield
-        return
-    with TemporaryDirectory(dir="/dev/shm") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", folder)
+@pytest.fixture(scope="module", autouse=True)
+def temporary_files(quick_folder: Path) -> Iterator[None]:
+    """Let copier make its temporary files there, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(quick_folder))
         yield
 
 
@@ -111,9 +108,9 @@ def make(released: Path, folder: Path) -> Callable[..., GeneratedProject]:
     """Render a project of that version, and commit it."""
 
     def make(name: str = "project", **answers: Any) -> GeneratedProject:
-        copier.run_copy(str(released), folder / name, data=answers, defaults=True, quiet=True)
-        commit(folder / name)
-        return GeneratedProject(folder / name)
+        project = render(folder / name, released, **answers)
+        commit(project.path)
+        return project
 
     return make
 
@@ -141,9 +138,7 @@ def fresh(
     def fresh(combination: Combination) -> dict[str, str]:
         if combination not in known:
             folder = tmp_path_factory.mktemp(str(combination))
-            answers = combination._asdict()
-            copier.run_copy(str(released), folder, data=answers, defaults=True, quiet=True)
-            known[combination] = GeneratedProject(folder).files()
+            known[combination] = render(folder, released, **combination._asdict()).files()
         return known[combination]
 
     return fresh
@@ -187,9 +182,7 @@ def test_switches_of_other_questions_land_there_too(
     ):
         answers[question] = answer
         update(project, **{question: answer})
-        fresh = folder / f"fresh-{number}"
-        copier.run_copy(str(released), fresh, data=answers, defaults=True, quiet=True)
-        assert project.files() == GeneratedProject(fresh).files()
+        assert project.files() == render(folder / f"fresh-{number}", released, **answers).files()
 
 
 ROUTE = [

@@ -17,7 +17,7 @@ from sqlalchemy import MetaData, create_mock_engine
 from .application import get_metadata
 from .cloning import clone, is_complete
 from .errors import HarnessError
-from .lifecycle import PREFIX, Database, alive_processes, exit_on_failure
+from .lifecycle import PREFIX, Database, databases_of_runs, exit_on_failure
 from .schema import create_schema, test_tables
 
 KEPT: Final = 5
@@ -69,7 +69,8 @@ def drop_outdated(database: Database) -> None:
     server = database.server
     for name in server.databases(f"{PREFIX}prepared_")[KEPT:]:
         with exit_on_failure(database), server.lock(name):
-            if alive_processes(server) <= {database.name}:  # others may be cloning it
+            others = {process for _, process in databases_of_runs(server)} - {database.name}
+            if not any(map(server.is_alive, others)):  # they may be about to clone it
                 with suppress(HarnessError):  # it may be another user's
                     server.drop(name)
 

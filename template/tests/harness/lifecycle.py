@@ -108,12 +108,6 @@ def drop_leftovers(server: backend.Server) -> None:
                     server.drop(name)
 
 
-def alive_processes(server: backend.Server) -> set[str]:
-    """Return the names of the processes that have databases, and are alive."""
-    processes = {process for _, process in databases_of_runs(server)}
-    return {process for process in processes if server.is_alive(process)}
-
-
 def databases_of_runs(server: backend.Server) -> list[tuple[str, str]]:
     """Return the name of each database that belongs to a process of a run, and whose it is."""
     matches = map(OF_A_RUN.fullmatch, server.databases(PREFIX))
