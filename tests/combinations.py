@@ -3,6 +3,8 @@
 from itertools import product
 from typing import Final, NamedTuple
 
+from .pythons import NEWEST, OLDEST
+
 
 class Combination(NamedTuple):
     """The answers that a harness depends on."""
@@ -24,6 +26,16 @@ class Combination(NamedTuple):
     def is_offered(self) -> bool:
         """Whether the prompt offers it: MariaDB and MySQL cannot clone databases."""
         return not (self.isolation == "clone" and self.backend == "mysql")
+
+    @property
+    def python(self) -> str:
+        """The Python that its tests run on: the oldest of this machine, or the newest.
+
+        It follows from the answers that an environment follows from, so that there is one
+        environment for each pair of them, as there would be with one Python.
+        """
+        place = [*BACKENDS].index(self.driver) + RUNNERS.index(self.runner)
+        return (OLDEST, NEWEST)[place % 2]
 
 
 BACKENDS: Final = {

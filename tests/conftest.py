@@ -13,10 +13,11 @@ import pytest
 from filelock import FileLock
 
 from .combinations import BACKENDS
-from .generated import UV, GeneratedProject, copy_template, render
+from .generated import GeneratedProject, copy_template, render
+from .pythons import OLDEST, PYTHONS, UV
 
 Generate = Callable[..., GeneratedProject]
-Environment = Callable[[str, str], dict[str, str]]
+Environment = Callable[..., dict[str, str]]
 
 SERVERS: Final = {
     "postgresql": os.environ.get("POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/postgres"),
@@ -70,19 +71,20 @@ def generate(template: Path, tmp_path: Path) -> Generate:
 def environment(template: Path, tmp_path: Path, shared_folder: Path) -> Environment:
     """Return the variables that activate an environment with what a project needs.
 
-    All projects with the same requirements share one, and nothing else of uv's helps them.
+    All projects with the same requirements and the same Python share one, and nothing else of
+    uv's helps them.
     """
 
-    def environment(driver: str, runner: str) -> dict[str, str]:
-        folder = shared_folder / f"environment-{driver}-{runner}"
+    def environment(driver: str, runner: str, python: str = OLDEST) -> dict[str, str]:
+        folder = shared_folder / f"environment-{driver}-{runner}-{python}"
         installed = Path(f"{folder}.installed")
         with FileLock(f"{folder}.lock"):
             if not installed.exists():
                 # Not the project that is tested: it may ask for a newer Python.
-                model = tmp_path / f"model-{driver}-{runner}"
+                model = tmp_path / f"model-{driver}-{runner}-{python}"
                 sync = UV, "sync", "--quiet", "--no-install-project"
                 project = render(model, template, driver=driver, runner=runner)
-                project.run(*sync, UV_PROJECT_ENVIRONMENT=str(folder))
+                project.run(*sync, UV_PROJECT_ENVIRONMENT=str(folder), UV_PYTHON=PYTHONS[python])
                 installed.touch()
         return {
             "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -98,12 +100,15 @@ def generate_installed(generate: Generate, environment: Environment) -> Generate
     """Render a project; what it runs, it runs as if its environment were activated."""
 
     def generate_installed(
-        driver: str = "asyncpg", runner: str = "pytest-asyncio", **answers: Any
+        driver: str = "asyncpg",
+        runner: str = "pytest-asyncio",
+        python: str = OLDEST,
+        **answers: Any,
     ) -> GeneratedProject:
         if BACKENDS[driver] == "mysql":
             require_server("mysql")
         project = generate(driver=driver, runner=runner, **answers)
-        return replace(project, variables=environment(driver, runner))
+        return replace(project, variables=environment(driver, runner, python))
 
     return generate_installed
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,9 +10,10 @@ from typing import Any, Final
 import copier
 from filelock import FileLock
 
+from .pythons import OLDEST, PYTHONS
+
 TEMPLATE: Final = Path(__file__).parents[1]
 NOT_RENDERED: Final = {"__pycache__", ".ruff_cache", ".pytest_cache", ".git", "uv.lock"}
-UV: Final = os.environ.get("UV", "uv")
 
 
 def render(destination: Path, template: Path, **answers: Any) -> "GeneratedProject":
@@ -59,7 +59,7 @@ def clean_environment() -> dict[str, str]:
         if not name.startswith(("PYTEST_", "COV_", "UV_PROJECT"))
         and name not in ("VIRTUAL_ENV", "DATABASE_URL", "TEST_DATABASE_URL", "PYTHONPATH")
         and name != "PYTHONDONTWRITEBYTECODE"
-    } | {"UV_PYTHON": sys.executable, "NO_COLOR": "1"}
+    } | {"UV_PYTHON": PYTHONS[OLDEST], "NO_COLOR": "1"}
 
 
 @dataclass(frozen=True)

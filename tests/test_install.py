@@ -9,7 +9,7 @@ import pytest
 
 from .combinations import BACKENDS
 from .conftest import Generate, require_server
-from .generated import UV
+from .pythons import NEWEST, OLDEST, PYTHONS, UV
 
 
 @pytest.mark.parametrize("driver", BACKENDS)
@@ -17,7 +17,16 @@ def test_nothing_is_missing(generate: Generate, driver: str) -> None:
     if BACKENDS[driver] == "mysql":
         require_server("mysql")
     project = generate(driver=driver)
-    project.run(UV, "run", "pytest", "-n", "2", "--cov")
+    project.run(UV, "run", "pytest", "-n", "2", "--cov", UV_PYTHON=PYTHONS[NEWEST])
+
+
+@pytest.mark.parametrize("driver", BACKENDS)
+def test_the_oldest_versions_will_do(generate: Generate, driver: str) -> None:
+    if BACKENDS[driver] == "mysql":
+        require_server("mysql")
+    project = generate(driver=driver)
+    project.run(UV, "sync", "--resolution", "lowest-direct", UV_PYTHON=PYTHONS[OLDEST])
+    project.run(UV, "run", "--no-sync", "pytest", "-n", "2")
 
 
 def test_it_serves(generate: Generate) -> None:

@@ -1,15 +1,26 @@
 """Every combination, on real databases: rendered, checked, and its tests run as a user would."""
 
+from itertools import product
+
 import pytest
 
-from .combinations import COMBINATIONS, Combination
+from .combinations import (
+    BACKENDS,
+    COMBINATIONS,
+    ISOLATIONS,
+    LOOP_SCOPES,
+    RUNNERS,
+    Combination,
+)
 from .conftest import Generate
+from .pythons import NEWEST, OLDEST
 from .test_rendering import check_files
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
 def test_combination(generate_installed: Generate, combination: Combination) -> None:
-    project = generate_installed(**combination._asdict())
+    python = combination.python
+    project = generate_installed(**combination._asdict(), python=python, python_min=python)
     check_files(project.files(), combination)
     project.check()
     output = project.run("pytest")
@@ -17,4 +28,11 @@ def test_combination(generate_installed: Generate, combination: Combination) -> 
         f"+{combination.driver}, {combination.isolation}, {combination.loop_scope} loop,"
         f" {combination.runner}; "
     ) in output
+    assert f" Python {python}." in output
     assert " skipped" not in output
+
+
+def test_each_answer_is_tried_on_the_oldest_python_and_on_the_newest() -> None:
+    tried = {(combination.python, answer) for combination in COMBINATIONS for answer in combination}
+    answers = *BACKENDS, *ISOLATIONS, *LOOP_SCOPES, *RUNNERS
+    assert tried == {*product((OLDEST, NEWEST), answers)}
