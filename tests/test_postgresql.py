@@ -30,7 +30,10 @@ with server.postgresql() as url:
     url = url.set(drivername=answers.DRIVER)
     print("ready", flush=True)
     for line in sys.stdin:
-        query = "SELECT version() || ', started ' || pg_postmaster_start_time()"
+        query = (
+            "SELECT version() || ', started ' || pg_postmaster_start_time()"
+            " || ', lower ' || lower('É') || ', alike ' || ('Ö' ILIKE 'ö')"
+        )
         connection = OwnConnection(url)
         print(connection.query(query)[0][0], flush=True)
         connection.close()
@@ -142,6 +145,7 @@ def test_runs_share_it_and_the_last_one_stops_it(
         assert len(kept.postmasters) == 1
         answer = kept.ask(runs[0])
         assert answer.startswith(version)
+        assert answer.endswith("lower é, alike true\n")
         kept.leave(runs[0])
         assert kept.ask(runs[1]) == answer
         kept.leave(runs[1])

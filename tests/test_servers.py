@@ -133,3 +133,18 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@pytest.mark.parametrize("driver", [name for name in BACKENDS if BACKENDS[name] == "postgresql"])
+def test_the_address_passes_validators(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver)
+    settings = project.path / "src/my_app/settings.py"
+    text = settings.read_text().replace("database_url: str", "database_url: PostgresDsn")
+    settings.write_text(
+        text.replace("from pydantic", "from pydantic import PostgresDsn\nfrom pydantic", 1)
+    )
+    for name in ("src/my_app/database.py", "migrations/env.py"):
+        file = project.path / name
+        text = file.read_text()
+        file.write_text(text.replace("settings.database_url", "str(settings.database_url)"))
+    project.run("pytest", "tests/test_health.py")

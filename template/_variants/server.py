@@ -85,6 +85,7 @@ class Cluster:
     """The folders of one server."""
 
     programs: Path  # initdb, pg_ctl and postgres
+    major: int  # the version of PostgreSQL
     folder: Path  # locks, log and data
     sockets: Path
 
@@ -106,6 +107,7 @@ def postgresql() -> Iterator[URL]:
         yield URL.create(
             "postgresql",
             username="postgres",
+            host="localhost",  # validators want one; drivers go by `host` below
             port=5432,  # if it were missing, drivers would obey PGPORT
             database="postgres",
             query={"host": str(cluster.sockets)},
@@ -117,8 +119,8 @@ def _join(stack: ExitStack) -> Cluster:
     home = _own_folder(_home())
     with _locked(home / "start.lock"):
         programs, major = _find_programs(home)
-        folder = _own_folder(_server_home(home) / f"postgresql-{major}")
-        cluster = Cluster(programs, folder, _socket_folder(folder))
+        folder = _own_folder(_server_home(home) / f"postgresql-{major}-utf8")
+        cluster = Cluster(programs, major, folder, _socket_folder(folder))
         users = stack.enter_context(_open(folder / "users.lock"))
         stack.callback(_leave, cluster, users)
         # A server that nobody uses was left by a killed run, perhaps half started or stopped.
@@ -145,8 +147,9 @@ def _start(cluster: Cluster) -> None:
             # Renamed when complete, lest an interrupted initdb pass for a data folder.
             shutil.rmtree(unfinished, ignore_errors=True)
             _server_folder(unfinished)
-            options = "--auth=trust --username=postgres --encoding=UTF8 --no-locale --no-sync"
-            _run(cluster, lock, "initdb", f"--pgdata={unfinished}", *options.split())
+            options = "--auth=trust --username=postgres --encoding=UTF8 --no-sync"
+            locale = _locale(cluster.major)
+            _run(cluster, lock, "initdb", f"--pgdata={unfinished}", *options.split(), *locale)
             unfinished.rename(data)
         # Stale, as server.lock was free. PostgreSQL would refuse to start if the process id in
         # one of them belonged to another process by now, or to a zombie.
@@ -156,6 +159,13 @@ def _start(cluster: Cluster) -> None:
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
         limit = f"--timeout={TIME_LIMIT}"
         _run(cluster, lock, "pg_ctl", "start", f"--pgdata={data}", f"--options={options}", limit)
+
+
+def _locale(major: int) -> list[str]:
+    """Return initdb's options for the same order of characters, and all their cases, everywhere."""
+    if major >= 17:  # which has it built in
+        return ["--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    return [f"--locale={'en_US' if sys.platform == 'darwin' else 'C'}.UTF-8"]
 
 
 def _run(cluster: Cluster, lock: IO[bytes], program: str, *arguments: str) -> None:
@@ -189,7 +199,7 @@ def _answers(cluster: Cluster) -> bool:
         return client.connect_ex(str(cluster.sockets / SOCKET)) == 0
 
 
-def _find_programs(home: Path) -> tuple[Path, str]:
+def _find_programs(home: Path) -> tuple[Path, int]:
     """Return the folder of the first PostgreSQL that can be run, and its major version.
 
     Raises ServerUnavailable.
@@ -203,7 +213,7 @@ def _find_programs(home: Path) -> tuple[Path, str]:
             failures.append(f"\n    {error}")
             continue
         if found := re.search(r"\) (\d+)", answer):
-            return folder, found[1]
+            return folder, int(found[1])
         failures.append(f"\n    {folder / 'postgres'}: {answer.strip()}")
     places = ", ".join(["`pg_config --bindir`", *INSTALLED, f"the Python package {WHEEL[0]}"])
     raise ServerUnavailable(f"none that runs was found. Tried {places}.{''.join(failures)}")

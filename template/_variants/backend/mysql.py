@@ -128,6 +128,12 @@ class Server:
         ((owner,),) = self.query(f"SELECT IS_USED_LOCK('{process}')")
         return owner is not None
 
+    def cancel_statements(self, name: str) -> None:
+        """Cancel what runs in the database `name`."""
+        for (process,) in self.query(f"{PROCESSES.format(name=name)} AND command = 'Query'"):
+            with suppress(ServerError):  # it is gone already
+                self.query(f"KILL QUERY {process}")
+
     def create(self, name: str) -> None:
         """Create the database `name`, empty.
 
@@ -137,11 +143,6 @@ class Server:
         self.query(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
         self.made.add(name)
         self.set_mark(name, is_complete=0)
-
-    def empty(self, name: str) -> None:
-        """Drop all that is in the database `name`, by making it anew."""
-        self.drop(name)
-        self.create(name)
 
     def drop(self, name: str) -> None:
         """Drop the database `name`.

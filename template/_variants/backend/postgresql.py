@@ -45,22 +45,6 @@ HALF_DROPPED: Final = "SELECT 1 FROM pg_database WHERE datname = '{name}' AND da
 """Whether a server has crashed while it dropped that database: nobody can look into it any more.
 https://www.postgresql.org/docs/current/catalog-pg-database.html"""
 
-DROP_ALL_SCHEMAS: Final = """
-DO $$
-DECLARE
-    name text;
-BEGIN
-    PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid();
-    FOR name IN SELECT nspname FROM pg_namespace
-        WHERE nspname !~ '^(pg_|information_schema$|{mark}$)'
-    LOOP
-        EXECUTE format('DROP SCHEMA %I CASCADE', name);
-    END LOOP;
-    CREATE SCHEMA public;
-END $$
-"""
-
 
 @contextmanager
 def server() -> Iterator[URL]:
@@ -148,6 +132,13 @@ class Server:
         query = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{process}'"
         return bool(self.query(query))
 
+    def cancel_statements(self, name: str) -> None:
+        """Cancel what runs in the databases that begin with `name`."""
+        self.query(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+            f" WHERE starts_with(datname, '{name}') AND state = 'active'"
+        )
+
     def create(self, name: str) -> None:
         """Create the database `name`, empty.
 
@@ -160,11 +151,6 @@ class Server:
             f"CREATE SCHEMA {MARK}",
             f"COMMENT ON SCHEMA {MARK} IS '{self._key}'",
         )
-
-    def empty(self, name: str) -> None:
-        """Drop all that is in the database `name`; quicker than to make it anew."""
-        self._refuse_others(name)
-        self._query_in(name, DROP_ALL_SCHEMAS.format(mark=MARK))
 
     def drop(self, name: str) -> None:
         """Drop the database `name`, whoever is still connected to it.

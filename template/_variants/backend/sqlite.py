@@ -1,17 +1,19 @@
 """SQLite: a folder in place of a server, and making and dropping databases in it."""
 
+import asyncio
 import os
 import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
+from weakref import WeakSet
 
 from sqlalchemy import URL, Dialect, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from .answers import DRIVER
 from .errors import HarnessError
@@ -20,6 +22,11 @@ FAILURES: Final = (HarnessError, OSError, sqlite3.Error)
 """What making and dropping databases may raise."""
 PATIENCE: Final = 120
 """Seconds to wait for another run that prepares the database."""
+CLOSE_LIMIT: Final = 0.1
+"""Seconds that closing a connection may wait for its statement."""
+OPENED: Final = WeakSet[Any]()
+"""The driver's own connections."""
+DRIVER_CONNECTION: Final = "tests.harness: driver's connection"
 MARK: Final = 0x7E575  # the "application id" in the header of every database that is made here
 
 
@@ -36,6 +43,31 @@ def do_without_fsync(connection: DBAPIConnection, entry: ConnectionPoolEntry) ->
         cursor = connection.cursor()
         cursor.execute("PRAGMA synchronous = OFF")
         cursor.close()
+        entry.info[DRIVER_CONNECTION] = entry.driver_connection
+        with suppress(TypeError):  # a sync engine's: Ctrl-C ends its statements by itself
+            OPENED.add(entry.driver_connection)
+
+
+@event.listens_for(Pool, "invalidate")
+@event.listens_for(Pool, "close")
+def cancel_statement(_: DBAPIConnection, entry: ConnectionPoolEntry, *__: object) -> None:
+    """Cancel what still runs on a connection that is closed, which waits for that.
+
+    Not at once: while a cursor has rows to read, an interrupt meets the ROLLBACK that follows.
+    https://www.sqlite.org/c3ref/interrupt.html
+    """
+    if DRIVER_CONNECTION in entry.info:
+        connection = entry.info[DRIVER_CONNECTION]
+        try:
+            asyncio.get_running_loop().call_later(CLOSE_LIMIT, interrupt, connection)
+        except RuntimeError:
+            interrupt(connection)
+
+
+def interrupt(connection: Any) -> None:
+    """Cancel what runs on the driver's own `connection`, if it is open."""
+    with suppress(ValueError, sqlite3.ProgrammingError):
+        getattr(connection, "_conn", connection).interrupt()
 
 
 @contextmanager
@@ -110,6 +142,11 @@ class Server:
         self.path(process, "lock").unlink(missing_ok=True)
         return False
 
+    def cancel_statements(self, _: str) -> None:
+        """Cancel what runs on any connection."""
+        for connection in OPENED:
+            interrupt(connection)
+
     def create(self, name: str) -> None:
         """Create the database `name`, empty.
 
@@ -120,11 +157,6 @@ class Server:
         self.made.add(name)
         with closing(sqlite3.connect(self.path(name))) as connection:
             connection.execute(f"PRAGMA application_id = {MARK}")
-
-    def empty(self, name: str) -> None:
-        """Drop all that is in the database `name`, by making it anew."""
-        self.drop(name)
-        self.create(name)
 
     def drop(self, name: str) -> None:
         """Remove the file of the database `name`, and those of its write-ahead log.
@@ -149,7 +181,7 @@ class Server:
         path = self.path(name, "lock")
         while True:
             connection = sqlite3.connect(
-                path, patience, isolation_level=None, check_same_thread=False
+                path, timeout=patience, isolation_level=None, check_same_thread=False
             )
             try:
                 connection.execute("BEGIN EXCLUSIVE")
