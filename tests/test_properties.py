@@ -83,11 +83,12 @@ async def play(script, engine):
 
 
 @pytest.fixture(autouse=True)
-async def isolation():
+async def harness_isolation():
     '''The test opens the sandbox by itself.'''
 
 
-async def test_interleavings(watch, sandbox, get_reset, engine):
+async def test_interleavings(harness_watch, harness_sandbox, harness_get_reset, engine):
+    watch, sandbox, get_reset = harness_watch, harness_sandbox, harness_get_reset
     reset = get_reset()
     generator = random.Random(SEED)
     compared = 0

@@ -4,6 +4,7 @@ import pytest
 
 from .combinations import BACKENDS
 from .conftest import Generate
+from .pythons import NEWEST, OLDEST
 
 IN_ANY_SANDBOX = """
 import asyncio
@@ -11,6 +12,7 @@ import re
 
 import pytest
 from sqlalchemy import event, func, insert, select, text
+from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.harness.errors import CommitFirstError, TransactionControlError
@@ -32,6 +34,7 @@ async def test_a_savepoint_that_does_not_exist(engine, verb):
 
 async def test_an_engine_with_the_same_arguments(engine):
     other = create_async_engine(engine.url, connect_args=CONNECT_ARGS)
+    assert await count(engine) == 0
     async with other.begin() as connection:
         await connection.execute(insert(Note).values(text="a"))
     assert await count(engine) == 1
@@ -74,25 +77,144 @@ async def test_a_cancelled_statement_does_not_go_on(engine):
         assert await count(engine) == 0
 
 
-@pytest.mark.parametrize("attempt", [1, 2])
-async def test_the_driver_s_own_connection_writes(engine, attempt):
+async def test_the_driver_s_own_connection(engine):
     async with engine.connect() as connection:
-        driver = (await connection.get_raw_connection()).driver_connection
-        await write(driver)
-        with pytest.raises(CommitFirstError):
-            await count(engine)
-        await connection.rollback()
+        await connection.execute(insert(Note).values(text="a"))
+        proxy = await connection.get_raw_connection()
+        for ask in (
+            lambda: proxy.driver_connection,
+            lambda: proxy.dbapi_connection.driver_connection,
+            lambda: proxy.dbapi_connection.run_async(lambda driver: driver.close()),
+        ):
+            with pytest.raises(TransactionControlError, match="works past the sandbox"):
+                ask()
+            try:
+                raise LookupError
+            except LookupError:
+                with pytest.raises(TransactionControlError, match="works past the sandbox"):
+                    ask()
+
+
+async def test_listeners_meet_what_they_know(engine):
+    other, met = create_async_engine(engine.url, connect_args=CONNECT_ARGS), []
+    await engine.dispose()
+    other.sync_engine.dispatch._update(engine.sync_engine.dispatch)
+    other.sync_engine.pool.dispatch._update(engine.sync_engine.pool.dispatch)
+
+    @event.listens_for(other.sync_engine, "connect")
+    @event.listens_for(other.sync_engine, "checkout")
+    @event.listens_for(other.sync_engine, "checkin")
+    def configure(connection, *_):
+        assert isinstance(connection, AsyncAdapt_dbapi_connection)
+        assert isinstance(connection, type(connection).__mro__[0])
+        connection.execute("SELECT 1")
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1 UNION SELECT 2")
+        with cursor:
+            met.extend(cursor)
+
+    async with other.begin() as connection:
+        await connection.execute(insert(Note).values(text="a"))
+    assert await count(other) == 1
+    assert len(met) >= 8
+    await other.dispose()
+
+
+async def test_a_listener_writes_when_a_connection_is_returned(engine):
+    other = create_async_engine(engine.url, connect_args=CONNECT_ARGS)
+
+    @event.listens_for(other.sync_engine, "checkin")
+    def write(connection, _):
+        if connection:
+            connection.cursor().execute("INSERT INTO contract_notes (text, likes) VALUES ('in', 0)")
+
     assert await count(engine) == 0
-    async with engine.begin() as connection:
-        await write((await connection.get_raw_connection()).driver_connection)
+    async with other.connect():
+        pass
     assert await count(engine) == 1
+    await other.dispose()
 
 
-async def test_the_driver_s_own_connection_while_another_writes(engine):
+async def test_a_child_task_that_has_flushed_is_not_the_one_that_waits(client, session_factory):
+    async def write(text):
+        async with session_factory() as session:
+            session.add(Note(text=text))
+            await asyncio.create_task(session.flush())
+            await asyncio.shield(session.execute(select(Note)))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(session.execute(select(Note)))
+            await asyncio.sleep(0.01)
+            await asyncio.wait_for(session.commit(), 5)
+
+    await asyncio.gather(*(write(str(n)) for n in range(5)))
+
+
+async def test_a_worker_that_polls(engine, client):
+    skip = SKIP_LOCKED
+
+    async def work():
+        while True:
+            async with engine.begin() as connection:
+                await connection.execute(skip)
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.002)
+
+    worker = asyncio.create_task(work())
+    for number in range(10):
+        response = await client.post("/items", json={"name": str(number)})
+        assert response.status_code == 201
+        async with engine.begin() as connection:
+            await connection.execute(insert(Note).values(text=str(number)))
+            await asyncio.sleep(0.003)
+    assert not worker.done()
+    worker.cancel()
+    await asyncio.wait([worker])
+
+
+async def test_a_statement_does_not_wait_for_another_without_a_limit(engine):
     async with engine.connect() as one, engine.connect() as other:
-        await one.execute(insert(Note).values(text="a"))
-        with pytest.raises(CommitFirstError, match="another transaction writes.* INSERT INTO"):
-            (await other.get_raw_connection()).driver_connection
+        endless = asyncio.create_task(one.execute(text(ENDLESS)))
+        await asyncio.sleep(0.1)
+        with pytest.raises(CommitFirstError, match="has waited 5 seconds"):
+            await other.execute(select(Note))
+        endless.cancel()
+        await asyncio.wait([endless])
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="new in Python 3.12")
+async def test_eager_tasks(client, session):
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    try:
+        await asyncio.gather(*(client.post("/items", json={"name": str(n)}) for n in range(5)))
+        session.add(Note(text="a"))
+        await session.flush()
+        with pytest.raises(CommitFirstError):
+            await client.post("/items", json={"name": "5"})
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await session.execute(text(ENDLESS))
+    finally:
+        loop.set_task_factory(None)
+
+
+@pytest.mark.parametrize("delay", [*range(8)])
+async def test_a_task_is_cancelled_while_it_connects(engine, harness_sandbox, delay):
+    await engine.dispose()
+    await harness_sandbox.close()
+
+    async def connect():
+        async with engine.connect() as connection:
+            await connection.execute(select(Note))
+
+    for _ in range(3):
+        task = asyncio.create_task(connect())
+        for _ in range(delay * 3):
+            await asyncio.sleep(0.0003)
+        task.cancel()
+        await asyncio.wait([task])
+        async with asyncio.timeout(2):
+            assert await count(engine) == 0
 """
 
 IN_A_SANDBOX_OF = {
@@ -101,28 +223,70 @@ CONNECT_ARGS = {}
 ENDLESS = "SELECT pg_sleep(30)"
 SETTING = "SET search_path = pg_catalog"
 SHOW = text("SELECT current_setting('app.tenant', true)")
+SHOW_USER = text("SELECT current_setting('app.user', true)")
+SKIP_LOCKED = select(Note).with_for_update(skip_locked=True)
 
 
-async def write(driver):
-    await driver.execute("INSERT INTO contract_notes (text, likes) VALUES ('raw', 0)")
+IN_A_TRANSACTION = [
+    "SET LOCAL app.tenant = '7'",
+    'SET LOCAL "app.tenant" TO 7',
+    "SELECT set_config('app.tenant', '7', true)",
+    "SELECT set_config('app.user', 'bob', true), set_config('app.tenant', '7', true)",
+    "SELECT set_tenant('7')",
+    "DO $$ BEGIN PERFORM set_config('app.tenant', '7', true); END $$",
+]
 
 
-@pytest.mark.parametrize("statement", [
-    "SET LOCAL app.tenant = '7'", "SELECT set_config('app.tenant', '7', true)"
-])
+@pytest.mark.parametrize("statement", IN_A_TRANSACTION)
 async def test_a_setting_ends_with_its_transaction(engine, statement):
     async with engine.connect() as connection:
-        await connection.execute(text("SELECT set_config('app.tenant', '1', false)"))
-        await connection.commit()
         for end in (connection.commit, connection.rollback):
             await connection.execute(text(statement))
             await connection.execute(text("SET LOCAL ROLE pg_read_all_data"))
             await connection.execute(text(statement.replace("7", "8")))
             assert (await connection.execute(SHOW)).scalar() == "8"
             await end()
-            assert (await connection.execute(SHOW)).scalar() == "1"
+            assert (await connection.execute(SHOW)).scalar() in ("", None)
+            assert not (await connection.execute(SHOW_USER)).scalar()
             assert (await connection.execute(text("SHOW role"))).scalar() == "none"
             await connection.rollback()
+
+
+@pytest.mark.parametrize(("statement", "name"), [
+    ("SET LOCAL TIME ZONE 'Asia/Tokyo'", "timezone"),
+    ("SET LOCAL SCHEMA 'pg_catalog'", "search_path"),
+    ("SET LOCAL SESSION AUTHORIZATION other_user", "session_authorization"),
+    ("SET LOCAL NAMES 'LATIN1'", "client_encoding"),
+])
+async def test_every_spelling_of_a_setting(engine, statement, name):
+    async with engine.connect() as connection:
+        await connection.execute(text("DO $$ BEGIN CREATE ROLE other_user;"
+            " EXCEPTION WHEN duplicate_object THEN NULL; END $$"))
+        await connection.commit()
+        before = (await connection.execute(text(f"SHOW {name}"))).scalar()
+        await connection.execute(text(statement))
+        assert (await connection.execute(text(f"SHOW {name}"))).scalar() != before
+        await connection.commit()
+        assert (await connection.execute(text(f"SHOW {name}"))).scalar() == before
+
+
+async def test_what_listeners_set_stays(engine):
+    other = create_async_engine(engine.url)
+    await engine.dispose()
+
+    @event.listens_for(other.sync_engine, "connect")
+    def configure(connection, _):
+        connection.cursor().execute("SET TIME ZONE 'Asia/Tokyo'")
+        connection.cursor().execute("SET app.tenant = '1'")
+
+    async with other.connect() as connection:
+        for _ in range(2):
+            assert (await connection.execute(SHOW)).scalar() == "1"
+            assert (await connection.execute(text("SHOW timezone"))).scalar() == "Asia/Tokyo"
+            await connection.execute(text("SET LOCAL app.tenant = '2'; SET LOCAL TIME ZONE 'UTC'"
+                if "psycopg" in str(engine.url) else "SET LOCAL app.tenant = '2'"))
+            await connection.commit()
+    await other.dispose()
 
 
 async def test_the_name_of_a_setting_may_be_a_parameter(engine):
@@ -131,6 +295,8 @@ async def test_the_name_of_a_setting_may_be_a_parameter(engine):
         assert (await connection.execute(SHOW)).scalar() == "7"
         await connection.commit()
         assert (await connection.execute(SHOW)).scalar() == ""
+        with pytest.raises(TransactionControlError, match="is for one session"):
+            await connection.execute(select(func.set_config("app.tenant", "7", False)))
 
 
 async def test_a_setting_of_a_nested_transaction(engine):
@@ -146,15 +312,98 @@ async def test_a_setting_of_a_nested_transaction(engine):
         assert "user" in (await connection.execute(text("SHOW search_path"))).scalar()
 
 
-@pytest.mark.parametrize("attempt", [1, 2])
-async def test_a_lock_of_the_session_ends_with_the_test(engine, attempt):
-    held = (
-        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
-        " WHERE locktype = 'advisory' AND datname = current_database()"
-    )
+async def test_constraints_are_deferred_for_a_transaction_only(engine):
+    twice = [
+        text("INSERT INTO places (id, place) VALUES (1, 1)"),
+        text("INSERT INTO places (id, place) VALUES (2, 1)"),
+    ]
     async with engine.connect() as connection:
-        assert (await connection.execute(text(held))).scalar() == 0
-        await connection.execute(text("SELECT pg_advisory_lock(4711)"))
+        await connection.execute(text("SET CONSTRAINTS ALL DEFERRED"))
+        for statement in twice:
+            await connection.execute(statement)
+        await connection.execute(text("UPDATE places SET place = id"))
+        await connection.commit()
+        with pytest.raises(DBAPIError, match="places_place_key"):
+            await connection.execute(text("INSERT INTO places (id, place) VALUES (3, 1)"))
+        await connection.rollback()
+
+
+async def test_a_deferred_trigger_runs_once(engine):
+    move = "INSERT INTO moves (amount) VALUES (5), (-5)"
+    async with engine.connect() as connection:
+        await connection.execute(text(move))
+        await connection.commit()
+        assert (await connection.execute(text("SELECT count(*) FROM checks"))).scalar() == 2
+        await connection.execute(text("TRUNCATE moves"))
+        await connection.execute(text("CREATE INDEX ON moves (amount)"))
+        await connection.commit()
+        await connection.execute(text("INSERT INTO moves (amount) VALUES (5)"))
+        with pytest.raises(DBAPIError, match="does not balance"):
+            await connection.commit()
+        await connection.rollback()
+        assert (await connection.execute(text("SELECT count(*) FROM moves"))).scalar() == 0
+        assert (await connection.execute(text("SELECT count(*) FROM checks"))).scalar() == 2
+
+
+async def test_a_view_that_writes(engine):
+    async with engine.connect() as one, engine.connect() as other:
+        await one.execute(text("SELECT * FROM view_of_view"))
+        with pytest.raises(CommitFirstError):
+            await other.execute(select(Note))
+        await one.commit()
+        await other.execute(insert(Note).values(text="b"))
+        await other.rollback()
+    assert await count(engine) == 1
+
+
+async def test_a_function_that_a_test_has_made(engine):
+    async with engine.connect() as one, engine.connect() as other:
+        await one.execute(text("CREATE FUNCTION more() RETURNS void LANGUAGE sql AS"
+            " $$ INSERT INTO contract_notes (text, likes) VALUES ('more', 0) $$"))
+        await one.commit()
+        await one.execute(text("SELECT /* ' */ more ()"))
+        await one.commit()
+        await other.execute(insert(Note).values(text="b"))
+        await other.rollback()
+    assert await count(engine) == 1
+
+
+async def test_a_function_that_only_reads_holds_nothing(engine):
+    async with engine.connect() as one, engine.connect() as other:
+        await one.execute(text("SELECT number_of_notes(), now(), random(), gen_random_uuid()"))
+        await other.execute(insert(Note).values(text="b"))
+
+
+async def test_a_statement_that_is_too_slow(engine, harness_sandbox):
+    other = create_async_engine(engine.url, connect_args=SLOW_ARGS)
+    await harness_sandbox.close()
+    async with other.connect() as connection:
+        await connection.execute(insert(Note).values(text="a"))
+        await connection.commit()
+        with pytest.raises((TimeoutError, DBAPIError)):
+            await connection.execute(text("SELECT pg_sleep(30)"))
+        await connection.rollback()
+        assert (await connection.execute(select(Note.text))).scalars().all() == ["a"]
+        await connection.execute(insert(Note).values(text="b"))
+        await connection.commit()
+    assert await count(other) == 2
+    await other.dispose()
+
+
+async def test_an_engine_with_another_name(engine):
+    assert await count(engine) == 0
+    other = create_async_engine(engine.url, connect_args=NAMED_ARGS)
+    assert await count(other) == 0
+    await other.dispose()
+
+
+async def test_what_must_not_be_in_a_transaction(engine):
+    async with engine.connect() as connection:
+        with pytest.raises(TransactionControlError, match="not possible in a transaction"):
+            await connection.execute(
+                text("CREATE INDEX CONCURRENTLY by_likes ON contract_notes (likes)")
+            )
+    assert await count(engine) == 0
 
 
 async def test_a_setting_holds_the_sandbox(engine):
@@ -174,22 +423,24 @@ async def test_an_error_is_not_a_use_of_the_driver(engine):
 
 @pytest.mark.parametrize("statement", [
     "CREATE TEMPORARY TABLE t (id int) ON COMMIT DROP",
+    "SELECT 1 AS one INTO TEMP t",
     "SET TRANSACTION READ ONLY",
+    "SET search_path = pg_catalog",
+    "/* ' */ SET SESSION TIME ZONE 'UTC' -- '",
+    "SELECT set_config('app.tenant', '7', false)",
+    "SELECT pg_advisory_lock(4711)",
+    "SELECT lastval()",
+    'SELECT "pg_try_advisory_lock_shared" (4711)',
+    "LISTEN news",
+    "PREPARE p AS SELECT 1",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
 ])
-async def test_what_only_real_transactions_do(engine, statement):
+async def test_what_is_of_one_session(engine, statement):
     async with engine.connect() as connection:
-        with pytest.raises(TransactionControlError, match=re.escape(statement)):
+        with pytest.raises(TransactionControlError, match="real_commits"):
             await connection.execute(text(statement))
-
-
-async def test_what_does_not_wait_for_locks(engine):
-    async with engine.connect() as one, engine.connect() as other:
-        await one.execute(insert(Note).values(text="a"))
-        for options in ({"skip_locked": True}, {"nowait": True}):
-            with pytest.raises(TransactionControlError, match="does not wait for locks"):
-                await other.execute(select(Note).with_for_update(**options))
-        await one.commit()
-        await other.execute(select(Note).with_for_update(skip_locked=True))
+        await connection.rollback()
+    assert await count(engine) == 0
 
 
 async def test_a_read_only_transaction(engine):
@@ -201,12 +452,8 @@ async def test_a_read_only_transaction(engine):
 CONNECT_ARGS = {}
 OTHER_ARGS = {"connect_timeout": 7}
 ENDLESS = "SELECT SLEEP(30)"
+SKIP_LOCKED = select(Note).with_for_update(skip_locked=True)
 SETTING = "SET SESSION sql_mode = 'ANSI'"
-
-
-async def write(driver):
-    async with driver.cursor() as cursor:
-        await cursor.execute("INSERT INTO contract_notes (text, likes) VALUES ('raw', 0)")
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
@@ -227,11 +474,33 @@ async def test_nothing_is_left_of_it(engine):
     assert await count(engine) == 0
 
 
-@pytest.mark.parametrize("attempt", [1, 2])
-async def test_a_variable_ends_with_the_test(engine, attempt):
+@pytest.mark.parametrize("statement", [
+    "SELECT @x := 7",
+    "SELECT LAST_INSERT_ID()",
+    "SET @x = 7",
+    "SELECT 1 INTO @x",
+    "SET SESSION sql_mode = 'ANSI'",
+    "CREATE TEMPORARY TABLE t (id int)",
+    "SELECT GET_LOCK('a', 0)",
+    "SELECT /* ' */ release_lock ('a') -- '",
+    "PREPARE p FROM 'SELECT 1'",
+])
+async def test_what_is_of_one_session(engine, statement):
     async with engine.connect() as connection:
-        assert (await connection.execute(text("SELECT @x"))).scalar() is None
-        await connection.execute(text("SELECT @x := 7"))
+        with pytest.raises(TransactionControlError, match="is for one session"):
+            await connection.exec_driver_sql(statement)
+
+
+async def test_a_table_that_is_not_transactional(engine):
+    async with engine.begin() as connection:
+        await connection.execute(text("INSERT INTO logs VALUES (1)"))
+        await connection.execute(text("INSERT INTO seen VALUES (1)"))
+
+
+async def test_nothing_is_left_in_that_table(engine):
+    async with engine.begin() as connection:
+        for table in ("logs", "seen"):
+            assert (await connection.execute(text(f"SELECT * FROM {table}"))).all() == []
 
 
 async def test_autocommit_among_other_settings(engine):
@@ -251,16 +520,13 @@ ENDLESS = (
     " SELECT max(i) FROM n"
 )
 SETTING = "PRAGMA recursive_triggers = ON"
+SKIP_LOCKED = select(Note).with_for_update()
 replies = Table(
     "replies",
     test_tables,
     Column("id", Integer, primary_key=True),
     Column("note_id", ForeignKey("contract_notes.id", deferrable=True, initially="DEFERRED")),
 )
-
-
-async def write(driver):
-    await driver.execute("INSERT INTO contract_notes (text, likes) VALUES ('raw', 0)")
 
 
 async def test_a_deferred_foreign_key(engine):
@@ -273,33 +539,123 @@ async def test_a_deferred_foreign_key(engine):
             await connection.commit()
         await connection.rollback()
         assert len((await connection.execute(select(replies))).all()) == 1
+
+
+@pytest.mark.parametrize("statement", [
+    "PRAGMA foreign_keys = OFF",
+    "SELECT last_insert_rowid()",
+    "PRAGMA busy_timeout(7)",
+    "CREATE TEMP TABLE t (id INTEGER)",
+    "INSERT OR ROLLBACK INTO contract_notes (text, likes) VALUES ('a', 0)",
+    "/* ' */ insert or  rollback INTO contract_notes (text, likes) VALUES ('a', 0) -- '",
+    "ATTACH ':memory:' AS other",
+])
+async def test_what_is_of_one_session(engine, statement):
+    async with engine.connect() as connection:
+        with pytest.raises(TransactionControlError, match="real_commits"):
+            await connection.execute(text(statement))
+    assert await count(engine) == 0
+
+
+async def test_what_asks_only(engine):
+    async with engine.connect() as one, engine.connect() as other:
+        await one.execute(text("PRAGMA table_info(contract_notes)"))
+        await one.execute(text("PRAGMA foreign_keys"))
+        await other.execute(insert(Note).values(text="a"))
 """,
 }
 
-PROCEDURE = (
-    "CREATE PROCEDURE charge()"
-    " BEGIN INSERT INTO contract_notes (text, likes) VALUES ('charged', 0); COMMIT; END"
-)
+FUNCTIONS = """
 
-OTHER_ARGS = {
-    "asyncpg": 'OTHER_ARGS = {"server_settings": {"search_path": "pg_catalog"}}',
-    "psycopg": 'OTHER_ARGS = {"application_name": "other"}',
+async def test_a_function_that_writes(engine):
+    async with engine.connect() as one, engine.connect() as other:
+        await one.execute(text("SELECT create_note('a')"))
+        with pytest.raises(CommitFirstError):
+            await other.execute(select(Note))
+        await one.commit()
+        await one.execute(text("SELECT create_note('undone')"))
+        await one.rollback()
+        await other.execute(insert(Note).values(text="b"))
+        await other.rollback()
+        with pytest.raises(DBAPIError):
+            await other.execute(text("SELECT * FROM nowhere"))
+        await other.rollback()
+        assert (await other.execute(select(Note.text))).scalars().all() == ["a"]
+"""
+
+SCHEMA = {
+    "postgresql": [
+        "CREATE FUNCTION create_note(name text) RETURNS int LANGUAGE sql AS"
+        " $$ INSERT INTO contract_notes (text, likes) VALUES (name, 0) RETURNING 1 $$",
+        "CREATE FUNCTION number_of_notes() RETURNS bigint STABLE LANGUAGE sql AS"
+        " $$ SELECT count(*) FROM contract_notes $$",
+        "CREATE FUNCTION set_tenant(id text) RETURNS void LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM set_config('app.tenant', id, true); END $$",
+        "CREATE VIEW view AS SELECT create_note('by a view') AS one",
+        "CREATE VIEW view_of_view AS SELECT one FROM view",
+        "CREATE TABLE places (id int PRIMARY KEY, place int UNIQUE DEFERRABLE)",
+        "CREATE TABLE checks (id serial)",
+        "CREATE TABLE moves (amount int)",
+        "CREATE FUNCTION check_moves() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO checks DEFAULT VALUES;"
+        " IF (SELECT sum(amount) FROM moves) <> 0 THEN RAISE 'does not balance'; END IF;"
+        " RETURN NULL; END $$",
+        "CREATE CONSTRAINT TRIGGER balance AFTER INSERT ON moves"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION check_moves()",
+    ],
+    "mysql": [
+        "CREATE FUNCTION create_note(name VARCHAR(50)) RETURNS INT MODIFIES SQL DATA"
+        " BEGIN INSERT INTO contract_notes (text, likes) VALUES (name, 0); RETURN 1; END",
+        "CREATE PROCEDURE charge()"
+        " BEGIN INSERT INTO contract_notes (text, likes) VALUES ('charged', 0); COMMIT; END",
+        "CREATE TABLE logs (id INT) ENGINE = MyISAM",
+        "CREATE TABLE seen (id INT) ENGINE = MEMORY",
+    ],
+    "sqlite": [],
+}
+"""What the migration makes; before `contract_notes`, which their bodies may name."""
+
+MORE_ARGS = {
+    "asyncpg": """
+OTHER_ARGS = {"server_settings": {"search_path": "pg_catalog"}}
+NAMED_ARGS = {"server_settings": {"application_name": "other"}}
+SLOW_ARGS = {"command_timeout": 0.2}
+""",
+    "psycopg": """
+OTHER_ARGS = {"keepalives_idle": 7}
+NAMED_ARGS = {"application_name": "other"}
+SLOW_ARGS = {"options": "-c statement_timeout=200"}
+""",
 }
 
 
-@pytest.mark.parametrize("driver", BACKENDS)
-def test_sandbox(generate_installed: Generate, driver: str) -> None:
-    project = generate_installed(driver=driver)
-    parts = IN_ANY_SANDBOX, IN_A_SANDBOX_OF[BACKENDS[driver]], OTHER_ARGS.get(driver, "")
+ON_PYTHONS = [(driver, OLDEST) for driver in BACKENDS]
+if OLDEST != NEWEST:
+    ON_PYTHONS += [(driver, NEWEST) for driver in ("psycopg", "aiosqlite", "asyncmy")]
+
+
+@pytest.mark.parametrize(("driver", "python"), ON_PYTHONS)
+def test_sandbox(generate_installed: Generate, driver: str, python: str) -> None:
+    backend = BACKENDS[driver]
+    project = generate_installed(driver=driver, python=python)
+    functions = FUNCTIONS if backend != "sqlite" else ""
+    parts = IN_ANY_SANDBOX, MORE_ARGS.get(driver, ""), IN_A_SANDBOX_OF[backend], functions
     (project.path / "tests/test_sandbox.py").write_text("\n\n".join(parts))
-    if BACKENDS[driver] != "mysql":
+    migration = project.path / "migrations/versions/0001_items.py"
+    made = "\n    ".join(
+        f"op.execute({statement!r})" for statement in ["SELECT 1", *SCHEMA[backend]]
+    )
+    if backend == "postgresql":  # or the bodies would be checked
+        made = f"op.execute('SET LOCAL check_function_bodies = off')\n    {made}"
+    upgrade = f"def upgrade() -> None:\n    {made}"
+    migration.write_text(migration.read_text().replace("def upgrade() -> None:", upgrade))
+    if backend != "mysql":
         project.run("pytest", "tests/test_sandbox.py")
         return
-    migration = project.path / "migrations/versions/0001_items.py"
-    upgrade = f"def upgrade() -> None:\n    op.execute({PROCEDURE!r})"
-    migration.write_text(migration.read_text().replace("def upgrade() -> None:", upgrade))
     output = project.run("pytest", "tests/test_sandbox.py", exit_code=1)
-    assert "1 error" in output
+    assert "2 errors" in output
     assert "failed" not in output
     assert "ERROR tests/test_sandbox.py::test_a_procedure_that_commits" in output
-    assert "The sandbox's transaction is gone. Did this test commit through the driver" in output
+    assert "The sandbox's transaction is gone, or cannot be undone." in output
+    assert "ERROR tests/test_sandbox.py::test_a_table_that_is_not_transactional" in output
+    assert "couldn't be rolled back, as those of MyISAM and MEMORY" in output

@@ -1,7 +1,7 @@
 """The prepared database: it has the schema and no more, and is cloned instead of made again.
 
 It is kept between runs, and each process of a run has a clone of it. Its name says what it was
-made from, so another one is made when that has changed.
+made from (inputs.py), so another one is made when that has changed.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import MetaData, create_mock_engine
 
+from . import inputs
 from .application import get_metadata
 from .cloning import clone, is_complete
 from .errors import HarnessError
@@ -24,6 +25,8 @@ KEPT: Final = 5
 """How many are kept: one for each branch that is worked on, say."""
 HARNESS: Final = Path(__file__).parent
 MIGRATIONS: Final = HARNESS.parents[1] / "migrations"
+LOCK: Final = f"{PREFIX}prepared_"
+"""Who holds it may make prepared databases, clone and drop them."""
 
 
 def make(database: Database) -> None:
@@ -52,14 +55,20 @@ def prepared(database: Database) -> Iterator[str]:
     Raises:
         pytest.exit.Exception: its schema cannot be made.
     """
-    server, name = database.server, prepared_name(database)
-    with server.lock(name):
+    server = database.server
+    with server.lock(LOCK):
+        name = prepared_name(database)
         if not is_complete(server, name):
-            if name in server.databases(name):
-                server.drop(name)  # half made
             server.create(database.name)
-            create_schema(database)
-            clone(server, database.name, name)
+            with inputs.noted():
+                create_schema(database)
+            inputs.record(digest(database), MIGRATIONS.rglob("*"))
+            prepared_name.cache_clear()
+            name = prepared_name(database)
+            if not is_complete(server, name):  # or only its record was lost
+                if name in server.databases(name):
+                    server.drop(name)  # half made
+                clone(server, database.name, name)
             server.drop(database.name)
         yield name
 
@@ -68,7 +77,7 @@ def drop_outdated(database: Database) -> None:
     """Drop all but the newest, at the end of the last process that is at work."""
     server = database.server
     for name in server.databases(f"{PREFIX}prepared_")[KEPT:]:
-        with exit_on_failure(database), server.lock(name):
+        with exit_on_failure(database), server.lock(LOCK):
             others = {process for _, process in databases_of_runs(server)} - {database.name}
             if not any(map(server.is_alive, others)):  # they may be about to clone it
                 with suppress(HarnessError):  # it may be another user's
@@ -77,7 +86,13 @@ def drop_outdated(database: Database) -> None:
 
 @cache
 def prepared_name(database: Database) -> str:
-    """Return a name that is another one when the migrations or the models have changed."""
+    """Return a name that is another one when anything has changed that the schema follows from."""
+    return f"{PREFIX}prepared_{inputs.digest(digest(database))[:8]}"
+
+
+@cache
+def digest(database: Database) -> str:
+    """Return a digest of the migrations, the models, and what applies them."""
     digest = hashlib.sha256(f"{database.server.version} {database.url.username}".encode())
     for file in sorted([*MIGRATIONS.rglob("*"), *HARNESS.glob("*.py")]):
         if file.is_file() and file.suffix != ".pyc":
@@ -85,7 +100,7 @@ def prepared_name(database: Database) -> str:
     for metadata in (get_metadata(), test_tables):
         for statement in definition(metadata, database):
             digest.update(statement.encode())
-    return f"{PREFIX}prepared_{digest.hexdigest()[:8]}"
+    return digest.hexdigest()
 
 
 def definition(metadata: MetaData, database: Database) -> list[str]:

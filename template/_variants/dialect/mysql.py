@@ -1,6 +1,7 @@
 """What the sandbox must know of MariaDB and MySQL."""
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 # The drivers connect with autocommit off, so the first statement begins the transaction. To set
@@ -9,42 +10,90 @@ BEGIN: Final = "SAVEPOINT test; SAVEPOINT sandbox"
 COMMIT: Final = "SAVEPOINT sandbox"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
 END: Final = "ROLLBACK TO SAVEPOINT test; ROLLBACK"  # the first fails if it has been ended
+PING: Final = ""  # by a method of the driver
 
+NOT_CODE: Final = re.compile(
+    r"--\s[^\n]*|#[^\n]*|/\*(?!!).*?\*/|(?P<literal>'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\")"
+    r"|(?P<name>`(?:[^`]|``)*`)",
+    re.DOTALL,
+)
+"""Comments, literals, and names in quotes."""
 READ: Final = re.compile(
     r"(SELECT|VALUES|SHOW|DESCRIBE|EXPLAIN|WITH(?!.*\b(UPDATE|DELETE)\b))\b"
-    r"(?!.*\b(INTO|FOR\s+UPDATE|FOR\s+SHARE|LOCK\s+IN\s+SHARE\s+MODE)\b)",
+    r"(?!.*\b(INTO|FOR\s+UPDATE|FOR\s+SHARE|LOCK\s+IN\s+SHARE\s+MODE|NEXT(VAL|\s+VALUE)|SETVAL)\b)",
     re.IGNORECASE | re.DOTALL,
 )
-"""A statement that neither writes nor locks."""
+"""A statement that neither writes nor locks, if it calls no function that does."""
 
-BEGINNING: Final = re.compile(r"(BEGIN|START\s+TRANSACTION)\b", re.IGNORECASE)
-CLAIMING: Final = re.compile(r"(?!)")  # none of them takes a lock
-ENDING: Final = re.compile(r"(COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO)|XA)\b", re.IGNORECASE)
-COMMITTING: Final = re.compile(
-    r"((CREATE|DROP)(?!\s+TEMPORARY)|ALTER|RENAME|TRUNCATE|GRANT|REVOKE|LOCK|UNLOCK|ANALYZE|CHECK"
-    r"|OPTIMIZE|REPAIR|FLUSH|RESET|INSTALL|UNINSTALL|EXECUTE|SET\s+STATEMENT"
-    r"|SET\b.*\bAUTOCOMMIT)\b|/\*!",
-    re.IGNORECASE | re.DOTALL,
+BEGINNING: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
+ENDING: Final = re.compile(
+    r"(BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO)|XA)\b", re.IGNORECASE
 )
-"""https://mariadb.com/kb/en/sql-statements-that-cause-an-implicit-commit/"""
 REFUSED: Final = (
-    (COMMITTING, "commits by itself on this database, which would end the sandbox's transaction"),
+    (
+        re.compile(
+            r"((CREATE|DROP)\s+TEMPORARY|SET(?!\s+STATEMENT)(?!.*\bAUTOCOMMIT\b)|PREPARE|HANDLER)\b"
+            r"|.*((?<![\w@`])@\w|\b(GET|RELEASE|RELEASE_ALL|IS_FREE|IS_USED)_LOCKS?\s*\("
+            r"|\b(LAST_INSERT_ID|FOUND_ROWS|ROW_COUNT|LASTVAL)\s*\(|\bPREVIOUS\s+VALUE\b)",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        "is for one session, and in the sandbox all share one",
+    ),
+    (
+        # https://mariadb.com/kb/en/sql-statements-that-cause-an-implicit-commit/
+        re.compile(
+            r"(CREATE|DROP|ALTER|RENAME|TRUNCATE|GRANT|REVOKE|LOCK|UNLOCK|ANALYZE|CHECK|OPTIMIZE"
+            r"|REPAIR|FLUSH|RESET|INSTALL|UNINSTALL|EXECUTE|SET)\b|.*/\*!",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        "commits by itself on this database, which would end the sandbox's transaction",
+    ),
 )
+
+WRITERS: Final = """
+    SELECT CONCAT(LOWER(routine_name), '(') FROM information_schema.routines
+    WHERE routine_schema = DATABASE() AND routine_type = 'FUNCTION'
+    UNION SELECT LOWER(table_name) FROM information_schema.views JOIN information_schema.routines
+    ON routine_type = 'FUNCTION' AND LOCATE(CONCAT('`', routine_name, '`'), view_definition)
+    WHERE table_schema = DATABASE()
+"""
+"""What may write though it stands in a plain SELECT: stored functions, and views that call one."""
+
+
+def refusal(statement: str, parameters: Any) -> str | None:
+    """Tell why the sandbox cannot show what `statement` does, if it cannot."""
+    return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
+
+
+def writers(connection: Any) -> set[str]:
+    """Return names that a statement must not contain to be a plain read."""
+    cursor = connection.cursor()
+    cursor.execute(WRITERS)
+    return {name for (name,) in cursor.fetchall()}
+
+
+def commit(connection: Any, heard: Iterable[str]) -> str:
+    """Return the statement that moves the savepoint forward."""
+    return COMMIT
 
 
 def send(connection: Any, statements: str) -> None:
-    """Execute statements without parameters."""
+    """Execute statements without parameters.
+
+    Raises:
+        RuntimeError: the test has written to a table that a rollback does not undo.
+    """
     cursor = connection.cursor()
     for statement in statements.split("; "):
         cursor.execute(statement)
+    if statements == END:
+        cursor.execute("SHOW WARNINGS")
+        for _, code, warning in cursor.fetchall():
+            if code == 1196:  # ER_WARNING_NOT_COMPLETE_ROLLBACK
+                raise RuntimeError(f"{warning}, as those of MyISAM and MEMORY")
     cursor.close()
 
 
-def keep_setting(statement: str, parameters: Any) -> tuple[str, str] | None:
-    """Tell that no setting ends with its transaction."""
-    return None
-
-
-def aborts_transaction(error: Exception) -> bool:
+def is_aborted(connection: Any) -> bool:
     """Tell that a failed statement undoes itself only; the transaction goes on."""
     return False

@@ -1,86 +1,143 @@
 """What the sandbox must know of PostgreSQL."""
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 BEGIN: Final = "BEGIN; SAVEPOINT sandbox"
-CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
-# Deferred constraints are checked as at a real COMMIT, and are deferred again after it.
-COMMIT: Final = (
-    f"SAVEPOINT checked; {CHECK}; ROLLBACK TO SAVEPOINT checked;"
-    " RELEASE SAVEPOINT sandbox; SAVEPOINT sandbox"
-)
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
-END: Final = "ROLLBACK TO SAVEPOINT sandbox; ROLLBACK"  # the first fails if it has been ended
+# The first fails if the transaction has been ended; the last two end what is of the session.
+END: Final = (
+    "ROLLBACK TO SAVEPOINT sandbox; ROLLBACK; SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES"
+)
+CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
+"""What a real COMMIT begins with: deferred triggers run, deferred constraints are checked."""
+PING: Final = ";"
 
+NOT_CODE: Final = re.compile(
+    r"--[^\n]*|/\*.*?\*/|(?P<literal>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(\w*)\$.*?\$\2\$)"
+    r'|(?P<name>"(?:[^"]|"")*")',
+    re.DOTALL,
+)
+"""Comments, literals, and names in quotes."""
 READ: Final = re.compile(
     r"(SELECT|VALUES|TABLE|SHOW|EXPLAIN(?!.*\bANALY[SZ]E)|WITH(?!.*\b(INSERT|UPDATE|DELETE|MERGE)\b))\b"
-    r"(?!.*\b(INTO|set_config|pg_(try_)?advisory\w*|FOR\s+(NO\s+KEY\s+)?UPDATE|FOR\s+(KEY\s+)?SHARE)\b)",
+    r"(?!.*(\bINTO\b|\bFOR\s+(NO\s+KEY\s+)?UPDATE\b|\bFOR\s+(KEY\s+)?SHARE\b|U&|"
+    r'\b(set_config|setval|lo_\w+|lowrite|pg_notify|pg_(try_)?advisory\w*|\w+_to_xml\w*)"?\s*\())',
     re.IGNORECASE | re.DOTALL,
 )
-"""A statement that neither writes nor locks."""
-
-BEGINNING: Final = re.compile(r"(BEGIN|START\s+TRANSACTION)\b", re.IGNORECASE)
-CLAIMING: Final = re.compile(r"(?!)")  # none of them takes a lock
+"""A statement that neither writes nor locks, if it calls no function that does."""
+BEGINNING: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
 ENDING: Final = re.compile(
-    r"(COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!(\s+WORK|\s+TRANSACTION)?\s+TO))\b",
+    r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!(\s+WORK|\s+TRANSACTION)?\s+TO))\b",
     re.IGNORECASE,
 )
-REFUSED: Final = (  # what commits by itself refuses to run in a transaction
+REFUSED: Final = (
     (
-        re.compile(r"CREATE\b.*\bON\s+COMMIT\s+(DROP|DELETE)\b", re.IGNORECASE | re.DOTALL),
-        "acts when a transaction commits, which none does in the sandbox",
+        re.compile(
+            r"(CREATE|DROP)\b.*\bINDEX\s+CONCURRENTLY\b|REINDEX\b.*\bCONCURRENTLY\b|VACUUM\b"
+            r"|(CREATE|DROP)\s+(DATABASE|TABLESPACE|SUBSCRIPTION)\b|ALTER\s+SYSTEM\b",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        "is not possible in a transaction, and the sandbox is one",
     ),
     (
         re.compile(r"SET\s+(SESSION\s+CHARACTERISTICS|(LOCAL\s+)?TRANSACTION)\b", re.IGNORECASE),
         "would change all transactions of the test, which are one in the sandbox",
     ),
+    (
+        re.compile(
+            r"(SET(?!\s+(LOCAL|CONSTRAINTS))|CREATE\s+((LOCAL|GLOBAL)\s+)?TEMP\w*|DECLARE|PREPARE"
+            r"|LISTEN|SELECT\b.*\bINTO\s+((LOCAL|GLOBAL)\s+)?TEMP\w*)\b"
+            r'|.*\b(pg_(try_)?advisory_(un)?lock\w*|currval|lastval)"?\s*\('
+            r'|.*\bset_config"?\s*\(.*[\s,(]f(alse)?\s*[,)}]',
+            re.IGNORECASE | re.DOTALL,
+        ),
+        "is for one session, and in the sandbox all share one",
+    ),
 )
-SETTING: Final = re.compile(
-    r"\A\s*SET\s+LOCAL\s+((?P<set>[\w.]+)\s*(=|TO\b)|(?P<role>ROLE)\b)"
-    r"|\bset_config\s*\(\s*('(?P<config>[\w.]+)'|\$(?P<position>\d+)|%\((?P<key>\w+)\)s)"
-    r"(?!.*,\s*false\s*\))",
-    re.IGNORECASE | re.DOTALL,
-)
-"""A statement that changes a setting until the transaction ends."""
+
+WRITERS: Final = """
+    WITH RECURSIVE functions AS (
+        SELECT oid, proname FROM pg_proc
+        WHERE oid >= 16384 AND provolatile = 'v' AND prorettype <> 'trigger'::regtype
+    ), relations AS (
+        SELECT coalesce(ev_class, polrelid) AS oid FROM functions
+        JOIN pg_depend ON refclassid = 'pg_proc'::regclass AND refobjid = functions.oid
+        LEFT JOIN pg_rewrite ON classid = 'pg_rewrite'::regclass AND objid = pg_rewrite.oid
+        LEFT JOIN pg_policy ON classid = 'pg_policy'::regclass AND objid = pg_policy.oid
+        UNION
+        SELECT ev_class FROM relations
+        JOIN pg_depend ON refclassid = 'pg_class'::regclass AND refobjid = relations.oid
+        JOIN pg_rewrite ON classid = 'pg_rewrite'::regclass AND objid = pg_rewrite.oid
+    )
+    SELECT lower(proname) || '(' FROM functions
+    UNION SELECT lower(relname) FROM relations JOIN pg_class ON pg_class.oid = relations.oid
+"""
+"""What may write though it stands in a plain SELECT: volatile functions, and views and policies
+that call one. https://www.postgresql.org/docs/current/xfunc-volatility.html"""
+
+DEFERRABLE: Final = """
+    SELECT format('%I.%I', nspname, conname), condeferred
+    FROM pg_constraint JOIN pg_namespace ON pg_namespace.oid = connamespace WHERE condeferrable
+"""
+
+
+def refusal(statement: str, parameters: Any) -> str | None:
+    """Tell why the sandbox cannot show what `statement` does, if it cannot."""
+    if "set_config" in statement.lower():
+        statement = f"{statement} {parameters}"  # of which one says how long the setting lasts
+    return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
+
+
+def writers(connection: Any) -> set[str]:
+    """Return names that a statement must not contain to be a plain read."""
+    return {name for (name,) in query(connection, WRITERS)}
+
+
+def commit(connection: Any, heard: Iterable[str]) -> str:
+    """Return the statements that move the savepoint forward.
+
+    Constraints are checked, and deferred again that are deferred by default. What was set for the
+    transaction ends, by whatever way it was set; what listeners for "connect" have set does not.
+    """
+    constraints = query(connection, DEFERRABLE)
+    deferred = ", ".join(name for name, is_deferred in constraints if is_deferred)
+    return "; ".join(
+        [
+            *([CHECK] if constraints else []),
+            *([f"SET CONSTRAINTS {deferred} DEFERRED"] if deferred else []),
+            "SET SESSION AUTHORIZATION DEFAULT; RESET ALL",
+            *(said for said in heard if re.match(r"\s*(SET|SELECT)\b", said, re.IGNORECASE)),
+            "RELEASE SAVEPOINT sandbox; SAVEPOINT sandbox",
+        ]
+    )
 
 
 def send(connection: Any, statements: str) -> None:
-    """Execute statements without parameters, in one round trip.
+    """Execute statements without parameters, in one round trip or two.
 
     Raises:
         DBAPI's IntegrityError, or what else a check that was deferred to the commit raises.
     """
+    if statements.startswith(CHECK):  # by a cursor, which raises what SQLAlchemy knows
+        connection.cursor().execute(CHECK)
+        statements = statements.removeprefix(f"{CHECK}; ")
+    connection.run_async(lambda driver: driver.execute(statements))
+
+
+def query(connection: Any, statement: str) -> list[Any]:
+    """Return the rows of a statement without parameters."""
+    cursor = connection.cursor()
+    cursor.execute(statement)
+    rows: list[Any] = cursor.fetchall()
+    return rows
+
+
+def is_aborted(connection: Any) -> bool:
+    """Tell whether a failed statement has aborted the transaction; the server knows."""
     try:
-        connection.run_async(lambda driver: driver.execute(statements))
+        send(connection, "SELECT")
     except Exception:
-        if CHECK in statements:  # again by a cursor, which raises what SQLAlchemy knows
-            connection.run_async(lambda driver: driver.execute("ROLLBACK TO SAVEPOINT checked"))
-            connection.cursor().execute(CHECK)
-        raise
-
-
-def keep_setting(statement: str, parameters: Any) -> tuple[str, str] | None:
-    """Tell how to keep and to restore what `statement` sets until its transaction ends.
-
-    Returns:
-        The statements for both, if it does so. The server keeps the value, as one more setting.
-    """
-    if not (match := SETTING.search(statement)):
-        return None
-    name = match["set"] or match["role"] or match["config"]
-    if not name:  # a parameter, of which the last one says whether the setting is to stay
-        values = parameters.values() if match["key"] else parameters
-        name = parameters[match["key"] or int(match["position"]) - 1]
-        if False in values or not re.fullmatch(r"[\w.]+", name):
-            return None
-    kept = f"sandbox.{name.replace('.', '_')}"
-    return (
-        f"SELECT set_config('{kept}', coalesce(current_setting('{name}', true), ''), true)",
-        f"SELECT set_config('{name}', current_setting('{kept}'), true)",
-    )
-
-
-def aborts_transaction(error: Exception) -> bool:
-    """Tell whether `error` comes from the server, where it has aborted the transaction."""
-    return getattr(error, "sqlstate", None) is not None
+        return True
+    return False

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from collections.abc import Iterable
 from typing import Any, Final
 
 BEGIN: Final = "BEGIN; SAVEPOINT sandbox"
@@ -10,22 +11,56 @@ CHECK: Final = "SELECT 1 FROM pragma_foreign_keys, pragma_foreign_key_check WHER
 COMMIT: Final = f"{CHECK}; RELEASE SAVEPOINT sandbox; SAVEPOINT sandbox"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
 END: Final = "ROLLBACK TO SAVEPOINT sandbox; ROLLBACK"  # the first fails if it has been ended
+PING: Final = "SELECT 1"
 
+NOT_CODE: Final = re.compile(
+    r"--[^\n]*|/\*.*?(\*/|\Z)|(?P<literal>'(?:[^']|'')*')"
+    r'|(?P<name>"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\])',
+    re.DOTALL,
+)
+"""Comments, literals, and names in quotes."""
 READ: Final = re.compile(
-    r"(SELECT|VALUES|EXPLAIN|PRAGMA(?!.*=)|WITH(?!.*\b(INSERT|UPDATE|DELETE)\b))\b",
+    r"(SELECT|VALUES|EXPLAIN|PRAGMA(?!.*=)"
+    r"|BEGIN(?!\s+(IMMEDIATE|EXCLUSIVE))|WITH(?!.*\b(INSERT|UPDATE|DELETE|REPLACE)\b))\b",
     re.IGNORECASE | re.DOTALL,
 )
 """A statement that neither writes nor locks."""
 
 BEGINNING: Final = re.compile(r"BEGIN\b", re.IGNORECASE)
-CLAIMING: Final = re.compile(r"BEGIN\s+(IMMEDIATE|EXCLUSIVE)\b", re.IGNORECASE)
 ENDING: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
 REFUSED: Final = (
     (
         re.compile(r"(ATTACH|DETACH|VACUUM)\b", re.IGNORECASE),
         "is not possible in a transaction, and the sandbox is one",
     ),
+    (
+        re.compile(
+            r"CREATE\s+TEMP\w*\b|.*(\btemp\s*\.|\b(last_insert_rowid|changes|total_changes)\s*\()"
+            r"|PRAGMA\s+(\w+\.)?(\w+\s*=|(?!\w+_(list|info|xinfo|check)\b|quick_check\b)\w+\s*\()",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        "is for one session, and in the sandbox all share one",
+    ),
+    (
+        re.compile(r".*\bOR\s+ROLLBACK\b", re.IGNORECASE | re.DOTALL),
+        "rolls back more than its own transaction where all transactions are one",
+    ),
 )
+
+
+def refusal(statement: str, parameters: Any) -> str | None:
+    """Tell why the sandbox cannot show what `statement` does, if it cannot."""
+    return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
+
+
+def writers(connection: Any) -> set[str]:
+    """Tell that nothing writes in a plain SELECT."""
+    return set()
+
+
+def commit(connection: Any, heard: Iterable[str]) -> str:
+    """Return the statements that move the savepoint forward."""
+    return COMMIT
 
 
 def send(connection: Any, statements: str) -> None:
@@ -42,11 +77,6 @@ def send(connection: Any, statements: str) -> None:
     cursor.close()
 
 
-def keep_setting(statement: str, parameters: Any) -> tuple[str, str] | None:
-    """Tell that no setting ends with its transaction."""
-    return None
-
-
-def aborts_transaction(error: Exception) -> bool:
+def is_aborted(connection: Any) -> bool:
     """Tell that a failed statement undoes itself only; the transaction goes on."""
     return False

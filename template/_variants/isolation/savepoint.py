@@ -21,21 +21,23 @@ from .watch import Watch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def schema(database: Database) -> Iterator[None]:
+def harness_schema(harness_database: Database) -> Iterator[None]:
     """Create the tables once."""
-    make(database)
+    make(harness_database)
     yield
-    drop_outdated(database)
+    drop_outdated(harness_database)
 
 
 @pytest.fixture(scope="session")
-def get_reset(schema: None, database: Database) -> Iterator[Callable[[], Reset]]:
+def harness_get_reset(
+    harness_schema: None, harness_database: Database
+) -> Iterator[Callable[[], Reset]]:
     """What undoes real commits; made when it is first needed."""
 
     @cache
     def get() -> Reset:
-        renew(database)  # for what a rollback leaves: the sandbox has used sequences
-        return Reset(database)
+        renew(harness_database)  # for what a rollback leaves: the sandbox has used sequences
+        return Reset(harness_database)
 
     yield get
     if get.cache_info().currsize:
@@ -43,39 +45,41 @@ def get_reset(schema: None, database: Database) -> Iterator[Callable[[], Reset]]
 
 
 @pytest.fixture(scope=LOOP_SCOPE)
-async def sandbox(schema: None, database: Database) -> AsyncIterator[Sandbox]:
+async def harness_sandbox(
+    harness_schema: None, harness_database: Database
+) -> AsyncIterator[Sandbox]:
     """The shared connection. It belongs to the loop, like all that it carries."""
-    sandbox = Sandbox(database.server)
+    sandbox = Sandbox(harness_database.server)
     yield sandbox
     await sandbox.close()
 
 
 @pytest.fixture(autouse=True)
-async def isolation(
+async def harness_isolation(
     request: pytest.FixtureRequest,
-    watch: Watch,
-    sandbox: Sandbox,
-    get_reset: Callable[[], Reset],
+    harness_watch: Watch,
+    harness_sandbox: Sandbox,
+    harness_get_reset: Callable[[], Reset],
 ) -> AsyncIterator[None]:
     """Run the test in the sandbox; with the mark `real_commits`, on connections of its own."""
     if request.node.get_closest_marker("real_commits"):
-        await sandbox.close()  # or its locks would be in the way
-        reset = get_reset()
+        await harness_sandbox.close()  # or its locks would be in the way
+        reset = harness_get_reset()
         reset.run()  # for the ids that the sandbox has used since
         try:
-            async with watch.over_test():
+            async with harness_watch.over_test():
                 yield
         finally:
-            await watch.close_connections()
-            reset.run(is_altered=watch.is_altered)
+            await harness_watch.close_connections()
+            reset.run(is_altered=harness_watch.is_altered)
     else:
         try:
-            async with watch.over_test(sandbox):
+            async with harness_watch.over_test(harness_sandbox):
                 yield
         finally:
             try:
-                await sandbox.roll_back()
+                await harness_sandbox.roll_back()
             except TransactionControlError:
-                await sandbox.close()
-                get_reset().renew()
+                await harness_sandbox.close()
+                harness_get_reset().renew()
                 raise

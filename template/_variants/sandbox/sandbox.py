@@ -10,11 +10,13 @@ counts as committed.
 
 * COMMIT moves the savepoint forward, ROLLBACK returns to it. To begin costs nothing, and neither
   does a transaction that only reads.
-* One transaction writes at a time: it holds the sandbox from its first statement that is not a
-  plain read until it ends. Meanwhile the statements of all others wait, so nobody ever sees what
-  is not committed. What READ COMMITTED shows on a server is what is seen here.
-* A statement that waits for a transaction which its own task has left open would wait for ever:
+* One transaction writes at a time: it holds the sandbox from its first statement that is not
+  surely a plain read until it ends. Meanwhile the statements of all others wait, so nobody ever
+  sees what is not committed. What READ COMMITTED shows on a server is what is seen here.
+* A statement that waits for a transaction which its own task has left open would wait forever:
   it gets an error at once. One that waits for another task gets it after `WAIT_LIMIT` seconds.
+* What belongs to one session (settings that outlive their transaction, temporary tables, locks of
+  the session, the driver's own connection) is refused: all share one session.
 * After the test the outer transaction is rolled back.
 """
 
@@ -22,17 +24,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from traceback import walk_stack
 from typing import Any, Final
 
 import sqlalchemy
 from sqlalchemy import Dialect
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from . import dialect as sql
@@ -40,28 +44,24 @@ from .application import get_engine
 from .backend import Server
 from .driver import DriverConnection, cancel, set_up
 from .errors import CommitFirstError, TransactionControlError
-from .watch import LEADING, shorten, wears
+from .loop import runner_tasks
+from .watch import PLAIN, connect, create_task, shorten
 
 REAL_COMMITS: Final = "Mark the test with @pytest.mark.real_commits."
 
 WAIT_LIMIT: Final = 5
-"""Seconds that a statement waits for the transaction of another task."""
+"""Seconds that a statement waits for the transaction, or a statement, of another task."""
+
+CANCEL_AFTER: Final = 0.2
+"""Seconds that a statement may go on whose task has been cancelled."""
 
 SQLALCHEMY: Final = str(Path(sqlalchemy.__file__).parent)
 at_work: ContextVar[asyncio.Task[Any] | None] = ContextVar("at_work", default=None)
 """The task that has used the sandbox last; the tasks that it starts inherit it."""
 
-CANCEL_AFTER: Final = 0.2
-"""Seconds that a statement may go on whose task has been cancelled."""
-
 PLAIN_TYPES: Final = (str, int, float, list, tuple, dict)
-LITERAL: Final = re.compile(r"'[^']*'")
-IMPATIENT: Final = re.compile(r"\b(NOWAIT|SKIP\s+LOCKED|pg_try_advisory\w*)\b", re.IGNORECASE)
-"""What makes a statement not wait for locks."""
-SAVEPOINT: Final = re.compile(
-    r"(?P<verb>SAVEPOINT|RELEASE|ROLLBACK)\b.*?(?P<name>\S+)\s*\Z", re.IGNORECASE | re.DOTALL
-)
-"""What sets a savepoint, releases one, or returns to one."""
+WORD: Final = re.compile(r'([\w$]+)("?\s*\()?')
+"""A name, and what shows that it is a function's."""
 
 
 class Sandbox:
@@ -76,21 +76,25 @@ class Sandbox:
         self._server = server
         self.loop = asyncio.get_running_loop()
         self.shared: Any = None
-        self.heard = set[str]()  # what listeners for "connect" have said to it
+        self.heard = dict[str, None]()  # what listeners for "connect" have said to it, in order
         self._options: dict[str, Any] = {}  # that it was opened with
         self.is_worn = False  # by statements whose effects may outlive a rollback
         self._turn = asyncio.Condition()  # held while the shared connection is in use
         self._set_up = asyncio.Event()
+        self._setter: asyncio.Task[Any] | None = None  # the task that is to do so
         self._begun = False
+        self.writers: set[str] | None = None  # names of what writes in a plain SELECT, if known
+        self._commit = ""  # the statements that move the savepoint forward
         self.writer: SandboxConnection | None = None  # whose transaction others wait for
         self._running: asyncio.Future[Any] | None = None
         self._recovery: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def roll_back(self) -> None:
         """Forget all that has been written.
 
         Raises:
-            TransactionControlError: the outer transaction has been ended, or the connection lost.
+            TransactionControlError: that is not possible, or the outer transaction has been ended.
         """
         async with self._turn:
             self.writer = None
@@ -100,24 +104,55 @@ class Sandbox:
                     await greenlet_spawn(sql.send, self.shared, sql.END)
                 except Exception as error:
                     raise TransactionControlError(
-                        "The sandbox's transaction is gone. Did this test commit through the"
-                        " driver itself, or lose its connection? Mark it with"
-                        f" @pytest.mark.real_commits. The database says: {error}"
+                        "The sandbox's transaction is gone, or cannot be undone. Did this test end"
+                        " it by a procedure, write where no transaction is, or lose its connection?"
+                        f" {REAL_COMMITS} The database says: {error}"
                     ) from error
         if self.is_worn:
             await self.close()
 
+    async def _is_set_up(self) -> bool:
+        """Wait until the shared connection is set up; give it up if nobody does that any more.
+
+        So it is when a task was cancelled meanwhile, or a listener has failed.
+        """
+        shared, waiting = self.shared, create_task(self._set_up.wait())
+        if self._setter and self._setter is not asyncio.current_task():
+            either = {self._setter, waiting}
+            await asyncio.wait(either, timeout=WAIT_LIMIT, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        if self.shared is shared and not self._set_up.is_set():
+            await self.close()
+        return self.shared is shared
+
     async def close(self) -> None:
         """Close the shared connection. The next one that is asked for opens it again."""
         if self.shared is not None:
-            self._set_up.clear()
-            self.heard.clear()
-            self._begun = self.is_worn = False
-            connection, self.shared = self.shared, None
-            await greenlet_spawn(connection.close)
+            self._closing = create_task(self._close(self._forget()))
+            await asyncio.shield(self._closing)
+
+    async def _close(self, shared: Any) -> None:
+        """Close what was shared, once the statement has ended of a task that was cancelled."""
+        if self._running and not self._running.done():
+            await asyncio.wait([self._running], timeout=WAIT_LIMIT)
+        await greenlet_spawn(shared.close)
+
+    def _forget(self) -> Any:
+        """Return the shared connection, which is not the sandbox's any more."""
+        self._set_up = asyncio.Event()
+        self.heard.clear()
+        self._begun = self.is_worn = False
+        self.writers = None
+        connection, self.shared = self.shared, None
+        return connection
 
     def connect(
-        self, dialect: Dialect, args: list[Any], options: dict[str, Any]
+        self,
+        dialect: Dialect,
+        entry: ConnectionPoolEntry,
+        args: list[Any],
+        options: dict[str, Any],
     ) -> SandboxConnection:
         """Return a connection of this sandbox, opened with `args` and `options` if it is the first.
 
@@ -128,31 +163,32 @@ class Sandbox:
             raise TransactionControlError(
                 f"A sync engine cannot share the sandbox's connection. {REAL_COMMITS}"
             )
-        # Not objects, nor the password: it may be a token that is made for each connection.
-        plain = {name: value for name, value in options.items() if isinstance(value, PLAIN_TYPES)}
-        ignored = {"password": None, "timeout": None}
-        wanted = {"driver": dialect.driver, "address": args, **plain, **ignored}
-        await_only(self._turn.acquire())
-        try:
-            if self.shared is None:
-                self._options = wanted
-                self.is_worn = dialect is not get_engine().dialect  # not as the application has it
-                self.shared = dialect.connect(*args, **options)
-                set_up(self.shared)
-                return SandboxConnection(self, dialect, is_first=True)
-        finally:
-            self._turn.release()
-        names = self._options.keys() | wanted.keys()
-        if different := [n for n in names if self._options.get(n) != wanted.get(n)]:
-            raise TransactionControlError(
-                f"This engine connects with another {' and '.join(sorted(different))} than the"
-                f" first of this test, whose connection the sandbox shares. {REAL_COMMITS}"
-            )
-        try:
-            await_only(asyncio.wait_for(self._set_up.wait(), WAIT_LIMIT))
-        except TimeoutError:  # whoever was first was cancelled
-            return SandboxConnection(self, dialect, is_first=True)
-        return SandboxConnection(self, dialect, is_first=False)
+        wanted = {"driver": dialect.driver, "address": args, **comparable(options)}
+        while True:
+            await_only(self._turn.acquire())
+            try:
+                if self.shared is None:
+                    self._options = wanted
+                    self.shared = connect(dialect, args, options)
+                    self._setter = asyncio.current_task()
+                    set_up(self.shared)
+                    connection = SandboxConnection(self, is_first=True)
+                    application = get_engine()
+                    if dialect is not application.dialect:
+                        self.is_worn = True  # the next test opens it as the application does
+                        entry.dbapi_connection = connection  # type: ignore[misc]
+                        application.sync_engine.pool.dispatch.connect(connection, entry)
+                    return connection
+            finally:
+                self._turn.release()
+            names = self._options.keys() | wanted.keys()
+            if different := [n for n in names if self._options.get(n) != wanted.get(n)]:
+                raise TransactionControlError(
+                    f"This engine connects with another {' and '.join(sorted(different))} than the"
+                    f" first of this test, whose connection the sandbox shares. {REAL_COMMITS}"
+                )
+            if await_only(self._is_set_up()):
+                return SandboxConnection(self, is_first=False)
 
     def check_out(self, connection: SandboxConnection) -> None:
         """Take note that a pool has set up `connection`, and hands it out.
@@ -164,44 +200,56 @@ class Sandbox:
             raise DisconnectionError("the sandbox has another connection by now")
         connection.is_set_up = connection.is_checked_out = True
         self._set_up.set()
-        if not self._begun:
-            with self.turn(connection, writes=False):
-                pass  # it has begun, before the driver's own connection can be had
 
     def check_in(self, connection: SandboxConnection) -> None:
         """Take note that a pool has `connection` back."""
         connection.is_checked_out = False
 
+    def _calls_writer(self, statement: str) -> bool:
+        """Tell whether `statement` names a function that may write, or something that calls one."""
+        names = {name + "(" * bool(bracket) for name, bracket in WORD.findall(statement.lower())}
+        return not names.isdisjoint(self._look())
+
+    def _look(self) -> set[str]:
+        """Look at the schema, unless that is known; return the names of what writes."""
+
+        def look() -> None:
+            self._commit = sql.commit(self.shared, self.heard)
+            self.writers = sql.writers(self.shared)
+
+        if self.writers is None:
+            self.run(look)
+        return self.writers or set()
+
     @contextmanager
     def turn(
-        self, connection: SandboxConnection, *, writes: bool, waits: bool = True
-    ) -> Iterator[None]:
+        self, connection: SandboxConnection, text: str, *, is_plain_read: bool
+    ) -> Iterator[bool]:
         """Hold the shared connection for one statement of `connection`.
 
         Args:
             connection: whose statement it is.
-            writes: it is more than a plain read.
-            waits: on a server, it would wait for others that write.
+            text: the statement.
+            is_plain_read: it reads only, if it does not call a function that writes.
+
+        Yields:
+            Whether it writes, and so the transaction of `connection` is the one that does.
 
         Raises:
             CommitFirstError: it waits for a transaction that does not end.
-            TransactionControlError: it would not wait, but has to.
         """
-        if self.writer not in (None, connection) and not waits:
-            raise TransactionControlError(
-                "This statement does not wait for locks, and the sandbox cannot show what it does"
-                f" while another transaction writes. {REAL_COMMITS}"
-            )
         await_only(self._wait_for_writer(connection))
         try:
             if connection.is_set_up and not self._begun:
                 self._begun = True  # also if this is cancelled: it is begun nevertheless
                 self.send(sql.BEGIN)
+            writes = not is_plain_read or self._calls_writer(text)
             if writes:
                 self.writer = connection
-            yield
+            yield writes
         except asyncio.CancelledError:
-            # The statement may still be running. Whoever was cancelled does not wait for its end.
+            # The statement may still be running. Whoever was cancelled does not wait for its end;
+            # `_recover` does, and releases the connection.
             # (Kept in an attribute, as the loop itself holds tasks only weakly.)
             self._recovery = create_task(self._recover())
             raise
@@ -211,20 +259,6 @@ class Sandbox:
         else:
             self._turn.release()
 
-    def claim(self, connection: SandboxConnection) -> None:
-        """Let `connection` write, at once or not at all.
-
-        Raises:
-            CommitFirstError: another transaction writes.
-        """
-        if self.writer not in (None, connection):
-            raise CommitFirstError(
-                "The driver's own connection cannot be had while another transaction writes; commit"
-                f" that first. Its last statement: {self.writer and self.writer.statement}"
-            )
-        self.writer = connection
-        self.is_worn = True
-
     async def _recover(self) -> None:
         """Let a cancelled statement end, roll its transaction back, and let the others go on."""
         try:
@@ -232,9 +266,11 @@ class Sandbox:
                 await asyncio.wait([self._running], timeout=CANCEL_AFTER)
                 if not self._running.done():
                     await cancel(self.shared, self._server)
+                    await asyncio.wait([self._running], timeout=WAIT_LIMIT)
+                if not self._running.done():  # the server does not hear: the test is lost
+                    await greenlet_spawn(self.shared.terminate)
                     await asyncio.wait([self._running])
-                self._running.exception()  # nobody else wants to know
-            await greenlet_spawn(self.release, sql.ROLLBACK)
+            await greenlet_spawn(partial(self.release, keeps=False))
         finally:
             self._turn.release()
 
@@ -244,22 +280,35 @@ class Sandbox:
         It goes on when whoever waits is cancelled: some drivers would close the connection.
         """
         self._running = create_task(greenlet_spawn(function))
+        self._running.add_done_callback(retrieve)
         return await_only(asyncio.shield(self._running))
 
     def send(self, statements: str) -> None:
         """Execute statements of the sandbox's own."""
         self.run(partial(sql.send, self.shared, statements))
 
-    def end(self, connection: SandboxConnection, statements: str) -> None:
-        """End the transaction of `connection`; one that has only read has nothing to end."""
-        if connection.is_writing:
-            with self.turn(connection, writes=True):
-                self.release(statements)
+    def end(self, connection: SandboxConnection, *, keeps: bool) -> None:
+        """End the transaction of `connection`; one that has only read has nothing to end.
 
-    def release(self, statements: str) -> None:
+        Args:
+            connection: whose transaction it is.
+            keeps: what it has written.
+        """
+        if connection.is_writing:
+            with self.turn(connection, "", is_plain_read=False):
+                is_lost = connection.has_failed and self.is_aborted()
+                self.release(keeps=keeps and not is_lost)
+
+    def is_aborted(self) -> bool:
+        """Tell whether a failed statement has aborted the transaction that writes."""
+        return bool(self.run(partial(sql.is_aborted, self.shared)))
+
+    def release(self, *, keeps: bool) -> None:
         """Move the savepoint forward or return to it, and let another transaction write."""
         try:
-            self.send(statements)
+            if keeps:
+                self._look()
+            self.send(self._commit if keeps else sql.ROLLBACK)
         except Exception:
             self.send(sql.ROLLBACK)
             raise
@@ -268,23 +317,25 @@ class Sandbox:
             self._turn.notify_all()
 
     async def _wait_for_writer(self, connection: SandboxConnection) -> None:
-        await self._turn.acquire()
         try:
-            while (writer := self.writer) and writer is not connection:
-                writer.refuse_own_task()
-                async with asyncio.timeout(WAIT_LIMIT):
-                    await self._turn.wait_for(lambda: self.writer is not writer)
+            async with asyncio.timeout(WAIT_LIMIT):
+                await self._turn.acquire()
+                try:
+                    while (writer := self.writer) and writer is not connection:
+                        writer.refuse_own_task()
+                        await self._turn.wait()
+                except BaseException:
+                    self._turn.release()
+                    raise
         except TimeoutError:
-            self._turn.release()
             raise CommitFirstError(
                 f"This statement has waited {WAIT_LIMIT} seconds for the transaction of another"
                 " task, since the sandbox shows one at a time. Does that one wait for this? Commit"
-                " it before, or mark the test with @pytest.mark.real_commits."
-                f" Its last statement: {self.writer and self.writer.statement}"
+                f" it before, or mark the test with @pytest.mark.real_commits. {self._last()}"
             ) from None
-        except BaseException:
-            self._turn.release()
-            raise
+
+    def _last(self) -> str:
+        return f"Its last statement: {self.writer.statement}" if self.writer else ""
 
 
 class SandboxConnection(DriverConnection):
@@ -293,58 +344,81 @@ class SandboxConnection(DriverConnection):
     It has the methods of PEP 249 and those that the dialect calls; the rest is the shared one's.
     """
 
-    def __init__(self, sandbox: Sandbox, dialect: Dialect, *, is_first: bool) -> None:
+    def __init__(self, sandbox: Sandbox, *, is_first: bool) -> None:
         self.sandbox = sandbox
         self.shared = sandbox.shared
-        self.is_application_s = dialect is get_engine().dialect
         self.is_first = is_first
         self.is_set_up = False
         self.is_checked_out = False
         self._task: asyncio.Task[Any] | None = None
         self.statement = ""
-        self._savepoints: list[str] = []  # by their names; what only reads does not really set them
+        self.has_failed = False  # a statement; then it may be aborted
+        self._has_savepoints = False
         self._is_aborted = False
-        # Statements that end settings with the transaction, and how many savepoints came before.
-        self._restore: dict[str, int] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.shared, name)
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[Any]:
+        """The shared connection's: listeners ask what they are given."""
+        return type(self.shared)
+
     @property
     def _connection(self) -> Any:
-        """The driver's own connection, which can do more, such as COPY: that is taken to write.
+        """The driver's own connection, which would work past the sandbox.
 
-        (SQLAlchemy looks at it when a statement has failed.)
+        (SQLAlchemy looks at it when it asks whether an error comes from a lost connection.)
+
+        Raises:
+            TransactionControlError: it is more than set up.
         """
-        if self.is_checked_out and sys.exception() is None:
-            self.sandbox.claim(self)
-            self._task, self.statement = current_task(), "by the driver itself"
+        callers = (frame.f_code.co_name for frame, _ in islice(walk_stack(None), 5))
+        if self.is_set_up and "is_disconnect" not in callers:
+            self._refuse_driver()
         return self.shared._connection
 
-    def run_async(self, function: Callable[[Any], Any]) -> Any:
-        """Call `function` with the driver's own connection, in turn: it is taken to write.
+    @property
+    def driver_connection(self) -> Any:
+        """The driver's own connection, as listeners ask for it."""
+        return self._connection
 
-        When it is opened, as for codecs, once is enough for the connection that all share.
+    def run_async(self, function: Callable[[Any], Any]) -> Any:
+        """Call `function` with the driver's own connection, as listeners for "connect" do.
+
+        Once is enough for the connection that all share.
+
+        Raises:
+            TransactionControlError: it is more than set up.
         """
-        run = partial(self.shared.run_async, function)
         if self.is_set_up:
-            with self.sandbox.turn(self, writes=True):
-                return self.sandbox.run(run)
-        return self.sandbox.run(run) if self.is_first else None
+            self._refuse_driver()
+        return self.shared.run_async(function) if self.is_first else None
+
+    def _refuse_driver(self) -> None:
+        raise TransactionControlError(
+            "The driver's own connection works past the sandbox, which could neither follow nor"
+            f" undo what it does. {REAL_COMMITS}"
+        )
 
     def cursor(self, *_: Any, **__: Any) -> SandboxCursor:
         """Return a cursor. It is never a server-side one: another transaction's rollback would
         close it, so a streamed result is read at once and handed out from memory."""
         return SandboxCursor(self)
 
+    def execute(self, statement: str, parameters: Any = None) -> SandboxCursor:
+        """Execute `statement` by a cursor of its own; many drivers have this, beyond PEP 249."""
+        cursor = self.cursor()
+        cursor.execute(statement, parameters)
+        return cursor
+
     def commit(self) -> None:
-        """Keep what the transaction has written, until the test ends; unless it has failed."""
-        restore = [*self._restore, sql.COMMIT] if self._restore else []
-        self._end(sql.ROLLBACK if self._is_aborted else "; ".join([sql.COMMIT, *restore]))
+        """Keep what the transaction has written, until the test ends; unless it is aborted."""
+        self._end(keeps=True)
 
     def rollback(self) -> None:
         """Undo what the transaction has written."""
-        self._end(sql.ROLLBACK)
+        self._end(keeps=False)
 
     def close(self) -> None:
         """Undo what the transaction has written; the shared connection stays open."""
@@ -358,11 +432,16 @@ class SandboxConnection(DriverConnection):
     def refuse_own_task(self) -> None:
         """Refuse that a task waits for its own transaction.
 
+        That is so if it has used this one last; or if the task that did is over, as one that has
+        run a fixture, and there is no other that could end it.
+
         Raises:
-            CommitFirstError: the current task has used this one last, or one that is over.
+            CommitFirstError: nobody will end this transaction.
         """
         task = current_task()
-        if self._task in (None, task) or self._task.done():
+        running = asyncio.all_tasks() - runner_tasks()
+        others = [other for other in running if other.get_name() != __package__]
+        if self._task in (None, task) or (self._task.done() and not others):
             raise CommitFirstError(
                 "Commit first: this statement waits for a transaction that its own task has left"
                 " open, and the sandbox shows one at a time. In production nobody would see what"
@@ -370,125 +449,95 @@ class SandboxConnection(DriverConnection):
                 f" @pytest.mark.real_commits. Its last statement: {self.statement}"
             )
 
-    def _end(self, statements: str) -> None:
-        self._savepoints, self._restore, self._is_aborted = [], {}, False
-        self.sandbox.end(self, statements)
+    def _end(self, *, keeps: bool) -> None:
+        try:
+            self.sandbox.end(self, keeps=keeps)
+        finally:
+            self.has_failed = self._has_savepoints = self._is_aborted = False
 
-    def execute(self, run: Callable[[], Any], statement: str, parameters: Any) -> Any:
+    def run_statement(self, run: Callable[[], Any], statement: str, parameters: Any) -> Any:
         """Execute `statement` by calling `run`: in turn, and with the effects it has on a server.
 
         Raises:
             CommitFirstError: it waits for a transaction that does not end.
-            TransactionControlError: it would end the sandbox's transaction.
+            TransactionControlError: the sandbox cannot show what it does.
         """
-        text = LITERAL.sub("''", LEADING.sub("", statement))
-        is_read = bool(sql.READ.match(text))
+        text = sql.NOT_CODE.sub(blank, statement).lstrip("( \t\r\n")
+        parts = [part for part in text.split(";") if part.strip()] or [""]
+        is_plain_read = all(map(sql.READ.match, (part.lstrip("( \t\r\n") for part in parts)))
         if not self.is_set_up:
-            return self._configure(run, statement, is_read=is_read)
-        if not self.is_checked_out:
-            return None  # in the pool, which asks whether it is alive
-        if self.ignores(text):
+            return self._hear(run, statement, is_read=is_plain_read)
+        is_ping = not self.is_checked_out and statement == sql.PING
+        if is_ping or self.ignores(text):
             return None
-        refuse_transaction_control(text)
-        savepoint = SAVEPOINT.match(text)
-        if self._is_aborted and not (savepoint and savepoint["verb"].upper() == "ROLLBACK"):
+        for part in parts:
+            refuse(part.lstrip(), parameters)
+        if self._is_aborted:
             raise self.shared.dbapi.InternalError(
                 "current transaction is aborted, commands ignored until end of transaction block"
             )
-        if savepoint and not self.is_writing and self._has(savepoint):
-            return self._move(savepoint)
-        begins = sql.BEGINNING.match(text)
-        if begins:
-            self.is_autocommit = False  # it was no more than a way to begin by hand
-            if not sql.CLAIMING.match(text):
-                return None
-        was_writing = self.is_writing
-        with self.sandbox.turn(self, writes=not is_read, waits=not IMPATIENT.search(text)):
+        if sql.BEGINNING.match(text):  # by hand, for which it was in autocommit mode
+            self.is_autocommit, run = False, do_nothing
+        with self.sandbox.turn(self, text, is_plain_read=is_plain_read) as writes:
             self._task, self.statement = current_task(), shorten(text)
-            if begins:
-                return None
-            if self.is_writing and not was_writing:
-                for name in self._savepoints:
-                    self.sandbox.send(f"SAVEPOINT {name}")
-            self.sandbox.is_worn |= wears(text)
-            if setting := sql.keep_setting(statement, parameters):
-                self._keep(*setting)
+            self._has_savepoints |= text[:9].upper() == "SAVEPOINT"
             try:
                 result = self.sandbox.run(run)
-            except Exception as error:
-                self._fail(error)
+            except Exception:
+                self.has_failed = True
+                self._fail()
                 raise
-            if self.is_autocommit and not is_read:
-                self.sandbox.release(sql.COMMIT)
-            if savepoint:
-                self._move(savepoint)
+            if not is_plain_read and not PLAIN.match(text):
+                self.sandbox.is_worn = True
+                self.sandbox.writers = None  # other ones, perhaps
+            if writes and (self.is_autocommit or not self.is_checked_out):
+                self.sandbox.release(keeps=True)
             return result
 
-    def _configure(self, run: Callable[[], Any], statement: str, *, is_read: bool) -> Any:
+    def _hear(self, run: Callable[[], Any], statement: str, *, is_read: bool) -> Any:
         """Execute what a listener for "connect" says, unless the shared one has heard it already.
 
         Raises:
             TransactionControlError: the shared one has heard something else.
         """
         heard = self.sandbox.heard
-        if self.is_first:
-            heard.add(statement)
-        elif not is_read and statement not in heard and not self.ignores(statement):
-            if self.is_application_s:  # and the first was not
-                return self.sandbox.run(run)
+        if is_read or self.is_first:
+            heard |= {} if is_read else {statement: None}
+            return self.sandbox.run(run)
+        if statement not in heard and not self.ignores(statement):
             raise TransactionControlError(
                 f"A listener for 'connect' says {shorten(statement)!r} to this connection, and did"
                 f" not to the first of this test, which the sandbox shares. {REAL_COMMITS}"
             )
-        return self.sandbox.run(run) if self.is_first or is_read else None
+        return None
 
     @property
     def is_writing(self) -> bool:
         """Whether this is the transaction that has written."""
         return self.sandbox.writer is self
 
-    def _has(self, savepoint: re.Match[str]) -> bool:
-        """Tell whether a savepoint can be set, or released, or returned to."""
-        return savepoint["verb"].upper() == "SAVEPOINT" or savepoint["name"] in self._savepoints
-
-    def _move(self, savepoint: re.Match[str]) -> None:
-        """Take note that a savepoint is set, or released, or returned to."""
-        name = savepoint["name"]
-        match savepoint["verb"].upper():
-            case "SAVEPOINT":
-                self._savepoints.append(name)
-            case "RELEASE" if name in self._savepoints:
-                left = self._savepoints.index(name)
-                del self._savepoints[left:]
-                self._restore = {key: min(n, left) for key, n in self._restore.items()}
-            case "ROLLBACK" if name in self._savepoints:
-                left = self._savepoints.index(name)
-                del self._savepoints[left + 1 :]
-                self._restore = {key: n for key, n in self._restore.items() if n <= left}
-                self._is_aborted = False
-
-    def _keep(self, keep: str, restore: str) -> None:
-        """Keep the value of a setting that is about to change, and restore it at the commit."""
-        if restore not in self._restore:
-            self.sandbox.send(keep)
-            self._restore[restore] = len(self._savepoints)
-
-    def _fail(self, error: Exception) -> None:
+    def _fail(self) -> None:
         """Let a failed statement undo what it undoes on a server, and release its locks."""
         if self.is_autocommit:
-            self.sandbox.release(sql.ROLLBACK)
-        elif sql.aborts_transaction(error):
-            if not (self._savepoints and self.is_writing):  # to return to one is still possible
-                self.sandbox.release(sql.ROLLBACK)
+            self.sandbox.release(keeps=False)
+        elif not self._has_savepoints and self.sandbox.is_aborted():
+            # With savepoints, it may return to one: the server knows that it is aborted till then.
+            self.sandbox.release(keeps=False)
             self._is_aborted = True
 
 
 class SandboxCursor:
-    """A cursor that takes its turn on the shared connection."""
+    """A cursor that takes its turn on the shared connection; there it is made when it is used."""
 
     def __init__(self, connection: SandboxConnection) -> None:
         # Not by assignment, which goes to the real cursor.
-        vars(self).update(_connection=connection, _cursor=connection.shared.cursor())
+        vars(self).update(_connection=connection, _made=None)
+
+    @property
+    def _cursor(self) -> Any:
+        if self._made is None:
+            vars(self).update(_made=self._connection.shared.cursor())
+        return self._made
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)
@@ -496,21 +545,37 @@ class SandboxCursor:
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._cursor, name, value)
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._cursor)
+
+    def __enter__(self) -> SandboxCursor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it, if it has been used."""
+        if self._made is not None:
+            self._made.close()
+
     def execute(self, statement: str, parameters: Any = None) -> Any:
         """Execute `statement` as PEP 249 says."""
-        run = partial(self._cursor.execute, statement, parameters)
-        return self._connection.execute(run, statement, parameters)
+        return self._connection.run_statement(
+            lambda: self._cursor.execute(statement, parameters), statement, parameters
+        )
 
     def executemany(self, statement: str, parameters: Any) -> Any:
         """Execute `statement` for all `parameters`, as PEP 249 says."""
-        run = partial(self._cursor.executemany, statement, parameters)
-        return self._connection.execute(run, statement, None)
+        return self._connection.run_statement(
+            lambda: self._cursor.executemany(statement, parameters), statement, parameters
+        )
 
 
 def current_task() -> asyncio.Task[Any] | None:
     """Return the current task, or the one for which SQLAlchemy has started it.
 
-    SQLAlchemy ends an `async with` in a task of its own, lest it be cancelled half-way.
+    SQLAlchemy ends an `async with` in a task of its own, so that it is not cancelled half-way.
     """
     task = asyncio.current_task()
     code = getattr(task and task.get_coro(), "cr_code", None)
@@ -520,12 +585,37 @@ def current_task() -> asyncio.Task[Any] | None:
     return task
 
 
-def create_task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Start a task that is the harness's own, as its name says."""
-    return asyncio.create_task(coroutine, name=__package__)
+def retrieve(future: asyncio.Future[Any]) -> None:
+    """Take note of an error that nobody may wait for any more, or asyncio would report it."""
+    if not future.cancelled():
+        future.exception()
 
 
-def refuse_transaction_control(statement: str) -> None:
+def comparable(options: dict[str, Any]) -> dict[str, Any]:
+    """Return those `options` that must be the same for all engines of a test.
+
+    Not objects; nor the password, which may be a token that is made for each connection; nor what
+    only names the connection, or limits the time to connect.
+    """
+    ignored = {"password", "timeout", "application_name"}
+    plain = {
+        name: comparable(value) if isinstance(value, dict) else value
+        for name, value in options.items()
+        if isinstance(value, PLAIN_TYPES) and name not in ignored
+    }
+    return {name: value for name, value in plain.items() if value != {}}
+
+
+def do_nothing() -> None:
+    """Do nothing, in place of a statement that the sandbox has executed long ago."""
+
+
+def blank(match: re.Match[str]) -> str:
+    """Return what stands for a comment or a literal, in which nothing is code; or the name."""
+    return match["name"] or ("''" if match["literal"] else " ")
+
+
+def refuse(statement: str, parameters: Any) -> None:
     """Refuse a statement that would end the outer transaction, or would do something else here.
 
     Raises:
@@ -536,6 +626,5 @@ def refuse_transaction_control(statement: str) -> None:
             f"A raw {shorten(statement)!r} ends a transaction behind the back of SQLAlchemy and of"
             " the sandbox. Call commit() or rollback() of the session or the connection."
         )
-    for refused, reason in sql.REFUSED:
-        if refused.match(statement):
-            raise TransactionControlError(f"{shorten(statement)!r} {reason}. {REAL_COMMITS}")
+    if reason := sql.refusal(statement, parameters):
+        raise TransactionControlError(f"{shorten(statement)!r} {reason}. {REAL_COMMITS}")
