@@ -19,6 +19,7 @@ import pytest
 from .combinations import BACKENDS
 from .conftest import Generate, require_server
 from .generated import GeneratedProject, clean_environment
+from .pythons import UV
 from .test_lifecycle import USAGE_ERROR, administrate, databases, start
 
 KILLS = 20
@@ -49,6 +50,115 @@ def test_killed_runs(generate_installed: Generate, driver: str, isolation: str) 
     if driver == "aiosqlite":
         folder = Path(tempfile.gettempdir(), f"tests-harness-{os.getuid()}")
         assert not [*folder.glob(f"test_{package}_????????.*")]
+
+
+ENDLESS = {
+    "postgresql": "SELECT pg_sleep(3600)",
+    "mysql": "SELECT SLEEP(3600)",
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT max(i) FROM n",
+}
+
+INTERRUPTED = """
+import asyncio
+from pathlib import Path
+
+import pytest
+from my_app.database import get_session
+from my_app.models import Item
+from sqlalchemy import text
+
+
+async def wait(session):
+    session.add(Item(name="chair"))
+    await session.flush()
+    Path("it_waits").touch()
+    await session.execute(text("{endless}"))
+
+
+async def test_statement(session):
+    await wait(session)
+
+
+async def test_next(client, session):
+    assert (await client.get("/items")).json() == []
+    session.add(Item(name="chair"))
+    await session.commit()
+
+
+async def test_request(app, client, session):
+    async def get_slow_session():
+        await wait(session)
+        yield session
+
+    app.dependency_overrides[get_session] = get_slow_session
+    await client.get("/items")
+
+
+@pytest.fixture
+async def arranged(session):
+    await wait(session)
+
+
+async def test_fixture(arranged):
+    pass
+
+
+async def test_next_too(client):
+    assert (await client.get("/items")).json() == []
+"""
+
+
+@pytest.mark.parametrize(
+    ("driver", "isolation", "runner"),
+    [
+        ("asyncpg", "savepoint", "anyio"),
+        ("asyncpg", "savepoint", "pytest-asyncio"),
+        ("asyncpg", "reset", "anyio"),
+        ("asyncpg", "clone", "pytest-asyncio"),
+        ("asyncpg", "create_drop", "pytest-asyncio"),
+        ("psycopg", "reset", "pytest-asyncio"),
+        ("aiosqlite", "savepoint", "anyio"),
+        ("aiosqlite", "reset", "pytest-asyncio"),
+        ("aiomysql", "savepoint", "pytest-asyncio"),
+        ("asyncmy", "reset", "anyio"),
+    ],
+)
+def test_a_time_limit_ends_a_test_that_waits_in_a_statement(
+    generate_installed: Generate, driver: str, isolation: str, runner: str
+) -> None:
+    project = generate_installed(driver=driver, isolation=isolation, runner=runner)
+    install = UV, "pip", "install", "--quiet", "--no-deps", "--target", "plugins"
+    project.run(*install, "pytest-timeout")
+    tests = INTERRUPTED.format(endless=ENDLESS[BACKENDS[driver]])
+    (project.path / "tests/test_interrupted.py").write_text(tests)
+    started = time.monotonic()
+    output = project.run(
+        *("pytest", "--timeout=2", "--timeout-method=signal", "tests/test_interrupted.py"),
+        exit_code=1,
+        PYTHONPATH=f"src{os.pathsep}plugins",
+    )
+    assert time.monotonic() - started < 30
+    assert failures(output) == ["test_statement", "test_request", "test_fixture"]
+    assert output.count("Failed: Timeout (>2.0s)") >= 3
+    assert "2 failed, 2 passed, 1 error" in output
+
+
+@pytest.mark.parametrize("isolation", ["savepoint", "reset"])
+def test_an_interrupted_query_of_sqlite(generate_installed: Generate, isolation: str) -> None:
+    project = generate_installed(driver="aiosqlite", isolation=isolation)
+    tests = INTERRUPTED.format(endless=ENDLESS["sqlite"])
+    (project.path / "tests/test_interrupted.py").write_text(tests)
+    process = start(project, "tests/test_interrupted.py")
+    try:
+        while not (project.path / "it_waits").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == pytest.ExitCode.INTERRUPTED
+    finally:
+        process.kill()
+        process.wait()
 
 
 POSTGRESQL = """

@@ -13,6 +13,7 @@ import pytest
 from .combinations import BACKENDS
 from .conftest import Generate, require_server
 from .generated import GeneratedProject, clean_environment
+from .owner import append
 
 USAGE_ERROR = pytest.ExitCode.USAGE_ERROR
 KILLS = 20
@@ -93,6 +94,93 @@ def test_migrations_run_once_until_they_change(generate_installed: Generate, dri
     assert runs.read_text().split() == ["once", "once"]
 
 
+USES = """
+
+from importlib import import_module
+from pathlib import Path
+
+from my_app.countries import COUNTRIES
+
+SEEDS = Path("seeds")
+seeds = [file.read_text() for file in sorted(SEEDS.glob("*.sql"))]
+by_name = import_module("my_app.by_name").VALUE
+with open("runs.txt", "a") as file:
+    file.write("once ")  # {unique}
+"""
+COUNTRIES = """
+from pathlib import Path
+
+from . import regions as these
+from .health import router
+
+COUNTRIES = [Path(__file__).with_name("countries.txt").read_text(), these.REGIONS]
+"""
+
+INPUTS = """
+from pathlib import Path
+
+import pytest
+from tests.harness import inputs, prepared
+
+
+@pytest.mark.parametrize(
+    ("path", "is_used"),
+    [
+        ("src/my_app/countries.py", True),
+        ("src/my_app/countries.txt", True),
+        ("src/my_app/regions.py", True),
+        ("src/my_app/by_name.py", True),
+        ("seeds/a.sql", True),
+        ("seeds/b.sql", True),
+        ("src/my_app/main.py", False),
+        ("src/my_app/unused.py", False),
+        ("tests/test_items.py", False),
+        ("tests/unused.txt", False),
+    ],
+)
+async def test_inputs(session, harness_database, path, is_used):
+    key, file = prepared.digest(harness_database), Path(path)
+    before = inputs.digest(key)
+    content = file.read_text() if file.exists() else None
+    file.write_text(f"{content or ''}\\n")
+    assert (inputs.digest(key) != before) == is_used
+    file.unlink()
+    assert (inputs.digest(key) != before) == (is_used and content is not None)
+    if content is not None:
+        file.write_text(content)
+    assert inputs.digest(key) == before
+"""
+
+
+def test_migrations_run_again_when_what_they_use_changes(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite", isolation="reset")
+    migration = project.path / "migrations/versions/0001_items.py"
+    append(migration, USES.format(unique=secrets.token_hex()))
+    package = project.path / "src/my_app"
+    for path, content in {
+        package / "countries.py": COUNTRIES,
+        package / "countries.txt": "Chad",
+        package / "regions.py": "REGIONS = 1",
+        package / "by_name.py": "VALUE = 1",
+        package / "unused.py": "VALUE = 1",
+        project.path / "seeds/a.sql": "SELECT 1",
+        project.path / "tests/test_inputs.py": INPUTS,
+    }.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    main = package / "main.py"  # so that they have been imported before the migrations run
+    main.write_text(f"import my_app.by_name\nimport my_app.countries\n{main.read_text()}")
+
+    def runs() -> int:
+        project.run("pytest", "tests/test_inputs.py")
+        return len((project.path / "runs.txt").read_text().split())
+
+    assert runs() == 1
+    assert runs() == 1
+    append(package / "countries.txt", "\n")
+    assert runs() == 2
+
+
 SLOW = """
 import asyncio
 
@@ -137,7 +225,8 @@ from tests.harness.connection import OwnConnection
 from tests.harness.errors import ServerError
 
 
-def test_refused(database):
+def test_refused(harness_database):
+    database = harness_database
     with pytest.raises(ServerError):
         OwnConnection(database.url.set(database="missing"))
     gc.collect()  # a loop that was left open would complain

@@ -8,17 +8,19 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session
+from starlette.types import Message, Receive, Scope, Send
 
 from .answers import LOOP_SCOPE
 from .application import get_app, get_engine
-from .errors import CommitFirstError
+from .errors import CommitFirstError, HarnessError
 from .lifecycle import Database
 
 
 @pytest.fixture(scope=LOOP_SCOPE)
-async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
+async def engine(harness_database: Database) -> AsyncIterator[AsyncEngine]:
     """The application's engine.
 
     The engine may be used on any loop, its pooled connections only on the one that opened them:
@@ -36,12 +38,26 @@ class FreshSession(Session):
     `populate_existing` the test would go on seeing the attributes that it loaded first.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, execution_options={"populate_existing": True}, **kwargs)
-
     def get(self, *args: Any, populate_existing: bool | None = None, **kwargs: Any) -> Any:
         """Read the row again, also if the identity map has it."""
-        return super().get(*args, populate_existing=populate_existing in (None, True), **kwargs)
+        if populate_existing is None:
+            populate_existing = self.may_refresh(flushes=True)
+        return super().get(*args, populate_existing=populate_existing, **kwargs)
+
+    def may_refresh(self, *, flushes: bool) -> bool:
+        """Tell whether a read that `flushes` first, if the session does, loses no change."""
+        flushes = flushes and self.autoflush and not self._flushing
+        return flushes or not any(map(self.is_modified, self.dirty))
+
+
+@event.listens_for(FreshSession, "do_orm_execute")
+def refresh(reading: ORMExecuteState) -> None:
+    """Let a read renew the objects that the session has already."""
+    session, options = reading.session, reading.execution_options
+    if reading.is_select and not reading.is_column_load and "populate_existing" not in options:
+        flushes = options.get("autoflush", True) and not reading.is_relationship_load
+        if isinstance(session, FreshSession) and session.may_refresh(flushes=flushes):
+            reading.update_execution_options(populate_existing=True)
 
 
 @pytest.fixture(scope=LOOP_SCOPE)
@@ -51,25 +67,27 @@ def session_factory(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
 
 
 @pytest.fixture
-def sessions() -> list[AsyncSession]:
+def harness_sessions() -> list[AsyncSession]:
     """The sessions that the harness has made for the test."""
     return []
 
 
 @pytest.fixture
 async def session(
-    isolation: None,
+    harness_isolation: None,
     session_factory: async_sessionmaker[AsyncSession],
-    sessions: list[AsyncSession],
+    harness_sessions: list[AsyncSession],
 ) -> AsyncIterator[AsyncSession]:
     """The test's own session. Commit what the application is to see, as in production."""
     async with session_factory() as session:
-        sessions.append(session)
+        harness_sessions.append(session)
         yield session
 
 
 @pytest.fixture
-async def app(isolation: None, sessions: list[AsyncSession]) -> AsyncIterator[FastAPI]:
+async def app(
+    harness_isolation: None, harness_sessions: list[AsyncSession]
+) -> AsyncIterator[FastAPI]:
     """The application, started before the test and shut down after it, on the test's loop."""
     app = get_app()
     overrides = app.dependency_overrides.copy()
@@ -77,7 +95,7 @@ async def app(isolation: None, sessions: list[AsyncSession]) -> AsyncIterator[Fa
         async with running(app):
             yield app
             # To shut down closes the pool: what is taken from it would be left open for ever.
-            for session in sessions:
+            for session in harness_sessions:
                 await session.close()
     finally:
         app.dependency_overrides = overrides
@@ -85,36 +103,58 @@ async def app(isolation: None, sessions: list[AsyncSession]) -> AsyncIterator[Fa
 
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[None]:
-    """Start `app` and shut it down, in one task, as servers do: a fixture has two.
+    """Start `app` and shut it down by the lifespan protocol of ASGI, in one task, as servers do.
 
-    What a lifespan opens, it may have to close in the same task: a group of tasks, for example.
+    So its middleware is told, its requests have the state of its lifespan, and what a lifespan
+    opens it may have to close in the same task (a fixture has two): a group of tasks, for example.
+
+    Raises:
+        HarnessError: it has refused to start or to shut down, without an error of its own.
     """
-    started, stop = asyncio.Event(), asyncio.Event()
+    state: dict[str, Any] = {}
+    to_app, from_app = asyncio.Queue[Message](), asyncio.Queue[Message]()
+    scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
+    task = asyncio.create_task(app(scope, to_app.get, from_app.put), name=__package__)
+    over: Message = {"type": "over"}  # what it has to say, or to raise, it has said by then
+    task.add_done_callback(lambda _: from_app.put_nowait(over))
 
-    async def live() -> None:
-        try:
-            async with app.router.lifespan_context(app):
-                started.set()
-                await stop.wait()
-        finally:
-            started.set()  # also if it could not start
+    async def tell(message: str) -> None:
+        to_app.put_nowait({"type": message})
+        answer = await from_app.get()
+        if answer["type"] == f"{message}.failed" or answer is over:
+            await task  # which raises what has failed
+        if answer["type"] == f"{message}.failed":
+            raise HarnessError(f"The application says {message}.failed: {answer.get('message')}")
 
-    task = asyncio.create_task(live(), name=__package__)
-    await started.wait()
     try:
-        if not task.done():
-            yield
+        await tell("lifespan.startup")
+    except BaseException:
+        task.cancel()  # if it is this that was cancelled
+        raise
+    middleware = app.middleware_stack or app.build_middleware_stack()
+
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", state.copy())
+        await middleware(scope, receive, send)
+
+    app.middleware_stack = with_state  # so the requests of any client have it
+    try:
+        yield
     finally:
-        stop.set()
+        app.middleware_stack = middleware
+        if not task.done():  # as one is that knows of no lifespan
+            await tell("lifespan.shutdown")
         await task
 
 
 @pytest.fixture
-async def client(app: FastAPI, sessions: list[AsyncSession]) -> AsyncIterator[httpx.AsyncClient]:
+async def client(
+    app: FastAPI, harness_sessions: list[AsyncSession]
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client that calls the application in process; its errors reach the test as they are."""
 
     async def check(_: httpx.Request) -> None:
-        for session in sessions:
+        for session in harness_sessions:
             refuse_pending(session)
 
     async with httpx.AsyncClient(

@@ -60,7 +60,7 @@ def point_application_to_database(config: pytest.Config) -> None:
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
     database = config.stash[DATABASE] = Database(server, name)
-    watch = config.stash[WATCH] = Watch(config, database.url, name)
+    watch = config.stash[WATCH] = Watch(config, database.url, name, server)
     config.pluginmanager.register(watch, f"{__package__}.watch")
     os.environ[application.DATABASE_URL] = database.url.render_as_string(hide_password=False)
 
@@ -82,7 +82,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def database(pytestconfig: pytest.Config) -> Iterator[Database]:
+def harness_database(pytestconfig: pytest.Config) -> Iterator[Database]:
     """The run's database, still to be made; what dead runs have left is gone."""
     database = pytestconfig.stash[DATABASE]
     configured = application.get_engine().url
@@ -127,13 +127,13 @@ def exit_on_failure(database: Database) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def watch(pytestconfig: pytest.Config) -> Watch:
+def harness_watch(pytestconfig: pytest.Config) -> Watch:
     """What watches over loops, connections and tasks."""
     return pytestconfig.stash[WATCH]
 
 
 @pytest.fixture(scope=LOOP_SCOPE, autouse=True)
-async def end_loop(watch: Watch) -> AsyncIterator[None]:
+async def harness_end_loop(harness_watch: Watch) -> AsyncIterator[None]:
     """Close connections as the last thing on each loop: nobody could use or close them later."""
     yield
-    await watch.close_connections()
+    await harness_watch.close_connections()

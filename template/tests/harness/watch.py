@@ -16,9 +16,10 @@ import re
 import sys
 import textwrap
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from traceback import walk_tb
 from types import FrameType
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
@@ -28,32 +29,39 @@ import pytest
 from sqlalchemy import URL, Connection, Dialect, Engine, ExceptionContext, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from .application import get_engine
+from .backend import Server
 from .errors import HarnessError, LeakError, OutsideTestError, WrongLoopError
 from .loop import describe_settings, runner_tasks
 from .thread import is_harness
 
 GRACE: Final = 0.1
 """Seconds that a task may take to end by itself after its test."""
+CANCEL_AFTER: Final = 1
+"""Seconds that it may take to end once its statements are cancelled."""
 CANCEL_LIMIT: Final = 5
 """Seconds that it may take to end once it is cancelled."""
 STATEMENT: Final = "tests.harness: last statement"
 """Where a connection's `info` has the last statement of an open transaction."""
+DRIVER: Final = ("_connection", "driver_connection", "run_async")
+"""The ways to the driver's own connection."""
 IS_WORN: Final = "tests.harness: is worn"
 """Where a connection's `info` says that its session may not be what it was."""
 
 LEADING: Final = re.compile(r"\A(\s|\(|(--|#)[^\n]*\n|/\*(?!!).*?\*/)+", re.DOTALL)
 """What may stand before a statement's first word."""
 PLAIN: Final = re.compile(
-    r"(INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|SELECT|SAVEPOINT|RELEASE|ROLLBACK|SET\s+LOCAL)\b",
+    r"(INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|SET\s+LOCAL)\b",
     re.IGNORECASE,
 )
 """A statement whose effects a rollback undoes, to the last temporary table and cached type."""
 
 LINGERING: Final = re.compile(
-    r"\b(set_config|\w*advisory_lock\w*|get_lock|INTO\s+TEMP\w*|INTO\s+@\w+)\b|:=", re.IGNORECASE
+    r"\b(set_config|\w*advisory_lock\w*|get_lock|INTO\s+TEMP\w*|INTO\s+@\w+)\b|:="
+    r'|\bSET\s+LOCAL\s+("[^"]*\.|\S+\.)',  # what was NULL before is empty text ever after
+    re.IGNORECASE,
 )
 """What may be in such a statement whose effects outlive a transaction."""
 ALTERING: Final = re.compile(
@@ -69,7 +77,13 @@ LOCKED: Final = re.compile(r"lock timeout|lock wait timeout|database is locked",
 class Source(Protocol):
     """Where a test gets its connections from, if it does not connect to the server itself."""
 
-    def connect(self, dialect: Dialect, args: list[Any], options: dict[str, Any]) -> Any:
+    def connect(
+        self,
+        dialect: Dialect,
+        entry: ConnectionPoolEntry,
+        args: list[Any],
+        options: dict[str, Any],
+    ) -> Any:
         """Return a DBAPI connection, opened with `args` and `options`."""
 
     def check_out(self, connection: Any) -> None:
@@ -83,6 +97,16 @@ class Source(Protocol):
         """Take note that a pool has `connection` back."""
 
 
+class Keeper(Protocol):
+    """What keeps connections that a pool has closed for the next one that asks for such."""
+
+    def keep(self, connection: GuardedConnection) -> bool:
+        """Take over `connection`, and tell whether that is possible."""
+
+    def take(self, opened_with: tuple[Any, ...]) -> Any:
+        """Return a DBAPI connection that was opened with the same, or None."""
+
+
 @dataclass(eq=False)
 class State:
     """What is known of a connection."""
@@ -91,11 +115,17 @@ class State:
     source: Source | None
     entry: ConnectionPoolEntry
     loop: asyncio.AbstractEventLoop | None  # None: a sync engine's, which needs no loop
+    opened_with: tuple[Any, ...]  # the loop, the dialect, arguments and options
     opened_by: str
     thread: int = field(default_factory=threading.get_ident)
     checked_out: PoolProxiedConnection | None = None  # kept, lest it be garbage-collected
     owner: str = ""  # who has it checked out
     is_over: bool = False  # the test that had it checked out
+    cursor: Any = None  # the last one, until SQLAlchemy says what it executes
+
+    def wear(self) -> None:
+        """Take note that the session may not be what it was."""
+        self.entry.info[IS_WORN] = True
 
 
 class GuardedConnection:
@@ -111,8 +141,8 @@ class GuardedConnection:
         if self.state.is_over or self.state.loop not in (None, running_loop()):
             raise self.state.watch.refusal(self.state)
         # The driver's own connection: it can do anything. (SQLAlchemy looks at it after an error.)
-        if name == "_connection" and self.state.checked_out and sys.exception() is None:
-            self.state.entry.info[IS_WORN] = True
+        if name in DRIVER and self.state.checked_out and sys.exception() is None:
+            self.state.wear()
             self.state.watch.is_altered = True
         return getattr(self.guarded, name)
 
@@ -122,7 +152,15 @@ class GuardedConnection:
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:
         """The guarded connection's: drivers ask what they are given."""
-        return type(self.guarded)
+        return self.guarded.__class__  # type: ignore[no-any-return]
+
+    def cursor(self, *args: Any, **options: Any) -> Any:
+        """Return a cursor. One that is not SQLAlchemy's can do anything, too."""
+        if self.state.cursor is not None:
+            self.state.wear()
+        cursor = self.__getattr__("cursor")(*args, **options)
+        self.state.cursor = cursor if self.state.checked_out else None
+        return cursor
 
     def rollback(self) -> None:
         """Roll back. What was closed when its test ended has been rolled back already."""
@@ -130,6 +168,12 @@ class GuardedConnection:
             self.__getattr__("rollback")()
 
     def close(self) -> None:
+        """Close the connection, unless it is kept for the next test's pool."""
+        keeper = self.state.watch.keeper
+        if not (keeper and keeper.keep(self)):
+            self.terminate()
+
+    def terminate(self) -> None:
         """Close the connection, on the loop where it works."""
         self.state.watch.connections.discard(self)
         loop = self.state.loop
@@ -141,21 +185,24 @@ class GuardedConnection:
         else:
             asyncio.run_coroutine_threadsafe(greenlet_spawn(close), loop)
 
-    terminate = close
-
 
 ABANDONED: Final[list[Any]] = []
 """Connections that nothing can close; kept, for the garbage collector would try, and complain."""
+
+UNWANTED: Final[set[asyncio.Task[Any]]] = set()
+"""Those that connect for somebody who has been cancelled."""
 
 
 class Watch:
     """Watches over one database, and over one test at a time. (It is a plugin of pytest's.)"""
 
-    def __init__(self, config: pytest.Config, url: URL, name: str) -> None:
-        """Watch over the database at `url`; no other has its name."""
+    def __init__(self, config: pytest.Config, url: URL, name: str, server: Server) -> None:
+        """Watch over the database at `url` on `server`; no other has its `name`."""
         self._config = config
         self._url = url
         self._name = name
+        self._server = server
+        self._before = set[asyncio.Task[Any]]()  # the tasks before what is run now
         self._is_testing = False
         self._source: Source | None = None  # of the test that runs
         self._loop: asyncio.AbstractEventLoop | None = None  # the one of the test
@@ -163,6 +210,7 @@ class Watch:
         self._root = f"{config.rootpath}{os.sep}"
         self._loops = WeakKeyDictionary[asyncio.AbstractEventLoop, int]()
         self._fixtures: list[pytest.FixtureDef[Any]] = []  # that are being set up
+        self.keeper: Keeper | None = None
         self.is_altered = False  # by the test: more than rows
         self.connections = set[GuardedConnection]()  # all that are open
         event.listen(Engine, "do_connect", self._connect)
@@ -184,6 +232,7 @@ class Watch:
         self._source, self._loop = source, asyncio.get_running_loop()
         self._is_testing, self.is_altered = True, False
         tasks, connections = asyncio.all_tasks(), {*self.connections}
+        self._before = tasks
         try:
             yield
         finally:
@@ -191,6 +240,7 @@ class Watch:
                 leaks = [*await self._end_tasks(tasks), *await self._end_connections()]
                 strays = await self._end_strays(connections)
                 await self._end_worn()
+                await self._end_unwanted()
             finally:
                 self._is_testing = False
         if leaks:
@@ -240,6 +290,14 @@ class Watch:
             if IS_WORN in connection.state.entry.info:
                 await close(connection)
 
+    async def _end_unwanted(self) -> None:
+        """Close the connections that nobody waited for any more when they were there."""
+        for opening in [task for task in UNWANTED if task.get_loop() is self._loop]:
+            UNWANTED.discard(opening)
+            await asyncio.wait([opening], timeout=CANCEL_LIMIT)
+            if not opening.cancel() and not opening.cancelled() and not opening.exception():
+                await greenlet_spawn(opening.result().close)
+
     async def close_connections(self) -> None:
         """Close what the pools of all engines keep open on this loop, and those of sync engines.
 
@@ -266,14 +324,21 @@ class Watch:
         misuse: str | None = None,
     ) -> WrongLoopError:
         misuse = misuse or f"It is used on {self._number(running_loop())} by {self._who()}."
-        if thread != threading.get_ident():
+        if any(frame.f_globals.get("__name__") == "alembic.command" for frame in stack()):
+            fix = (
+                "Alembic migrates on a loop of its own, which the sandbox cannot show. The tables"
+                " are there already: replace what starts it, or mark the test with"
+                " @pytest.mark.real_commits."
+            )
+        elif thread != threading.get_ident():
             fix = (
                 "A thread has a loop of its own, as that of Starlette's TestClient: call the"
                 " application through the fixture `client` instead, and coroutines with `await`."
             )
         else:
             fix = (
-                "Let all that shares an engine run on one loop, or make an engine for each."
+                "Let all that shares an engine run on one loop, or make an engine for each. Where"
+                " asyncio.run() is called, which makes a loop of its own, `await` in an async test."
                 f" {describe_settings(self._config)}"
             )
         return WrongLoopError(
@@ -292,11 +357,7 @@ class Watch:
         who = os.environ.get("PYTEST_CURRENT_TEST", "an import")
         if self._fixtures:
             who = f"the fixture {self._fixtures[-1].argname!r} for {who}"
-        # SQLAlchemy calls from a greenlet; those who wait for it are in the parent.
-        parent = greenlet.getcurrent().parent
-        frame = parent.gr_frame if parent else inspect.currentframe()
-        while frame and not self._is_project_code(frame):
-            frame = frame.f_back
+        frame = next(filter(self._is_project_code, stack()), None)
         return f"{who}, {frame.f_code.co_qualname} at {self._position(frame)}" if frame else who
 
     def _describe_task(self, task: asyncio.Task[Any]) -> str:
@@ -313,6 +374,45 @@ class Watch:
         file = frame.f_code.co_filename
         is_installed = "site-packages" in file or file.startswith(sys.prefix)
         return file.startswith(self._root) and not is_installed and file != __file__
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self) -> Iterator[None]:
+        """End what is set up when somebody interrupts the loop."""
+        return (yield from self._end_interrupted())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        """End the test when somebody interrupts the loop, as pytest-timeout does, or Ctrl-C."""
+        if self._is_testing and self._loop:
+            self._before = asyncio.all_tasks(self._loop)
+        return (yield from self._end_interrupted())
+
+    def _end_interrupted(self) -> Iterator[None]:
+        """End the tasks that an exception leaves behind which none of them has raised.
+
+        They would go on while fixtures end, which would wait for their statements.
+        """
+        try:
+            return (yield)
+        except BaseException as error:
+            places = [frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)]
+            if self._is_testing and self._loop and "run_forever" in places:
+                self._loop.run_until_complete(self._end_unfinished())
+            raise
+
+    async def _end_unfinished(self) -> None:
+        """Cancel all statements, then all tasks of what is run now that go on nevertheless."""
+        tasks = asyncio.all_tasks() - self._before - {asyncio.current_task()}
+        self._server.cancel_statements(self._name)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_AFTER)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_LIMIT)
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.exception()  # nobody else wants to know
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
@@ -340,11 +440,13 @@ class Watch:
         is_shared = self._source or dialect is get_engine().dialect
         if is_shared and loop not in (None, self._loop):
             raise self._wrong_loop(self._loop, "the test", self._thread)
-        state = State(self, self._source, entry, loop, opened_by=self._who())
+        opened_with = loop, dialect, args, options
+        state = State(self, self._source, entry, loop, opened_with, opened_by=self._who())
         if self._source:
-            guarded = self._source.connect(dialect, args, options)
+            guarded = self._source.connect(dialect, entry, args, options)
         else:
-            guarded = dialect.connect(*args, **options)
+            kept = self.keeper.take(opened_with) if self.keeper else None
+            guarded = kept or connect(dialect, args, options)
         connection = GuardedConnection(guarded, state)
         self.connections.add(connection)
         return connection
@@ -381,6 +483,9 @@ class Watch:
                 state.source.check_in(connection.guarded)
 
     def _begin(self, connection: Connection, cursor: object, statement: str, *_: object) -> None:
+        guard = connection.connection.dbapi_connection
+        if isinstance(guard, GuardedConnection) and guard.state.cursor is cursor:
+            guard.state.cursor = None
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.info[STATEMENT] = statement
         if wears(statement):
@@ -407,12 +512,35 @@ def wears(statement: str) -> bool:
     return not all(PLAIN.match(part) for part in parts if part) or bool(LINGERING.search(statement))
 
 
+def connect(dialect: Dialect, args: list[Any], options: dict[str, Any]) -> Any:
+    """Connect as `dialect` does: to the end, also if who waits for it is cancelled meanwhile.
+
+    A driver that is interrupted may leave a thread to a loop that is over when it has connected.
+    """
+    if not dialect.is_async:
+        return dialect.connect(*args, **options)
+    opening = create_task(greenlet_spawn(dialect.connect, *args, **options))
+    try:
+        return await_only(asyncio.shield(opening))
+    except asyncio.CancelledError:
+        UNWANTED.add(opening)
+        raise
+
+
+def create_task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Start a task that is the harness's own, as its name says.
+
+    Not by the loop's factory: an eager task would begin inside the greenlet that starts it.
+    """
+    return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=__package__)
+
+
 async def close(connection: GuardedConnection) -> None:
     """Close `connection`; its pool replaces it."""
     entry = connection.state.entry
     is_detached = entry.dbapi_connection is not connection
     with suppress(WrongLoopError):  # by listeners that still want to use it
-        await greenlet_spawn(connection.close if is_detached else entry.invalidate)
+        await greenlet_spawn(connection.terminate if is_detached else entry.invalidate)
 
 
 def describe(state: State) -> str:
@@ -420,6 +548,15 @@ def describe(state: State) -> str:
     if statement := state.entry.info.get(STATEMENT):
         return f"a transaction of {state.owner}, after {shorten(statement)!r}"
     return f"a connection of {state.owner}"
+
+
+def stack() -> Iterator[FrameType]:
+    """Return the frames that wait for the current one, but for those in SQLAlchemy's greenlet."""
+    parent = greenlet.getcurrent().parent
+    frame = parent.gr_frame if parent else inspect.currentframe()
+    while frame:
+        yield frame
+        frame = frame.f_back
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -1,0 +1,74 @@
+"""Tasks of the lifespan that poll the database, and are cancelled wherever they are."""
+
+import pytest
+
+from .combinations import BACKENDS
+from .conftest import Generate
+
+WORKER = '''
+async def poll() -> None:
+    """Look for work again and again."""
+    while True:
+        async with engine.begin() as connection:
+            await connection.execute(select(Item.id).with_for_update(skip_locked=True).limit(1))
+        await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Poll while the application runs."""
+    workers = [asyncio.create_task(poll()) for _ in range(3)]
+    yield
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
+    await engine.dispose()
+'''
+
+TESTS = """
+import asyncio
+
+import pytest
+from tests.harness import isolation, watch
+
+# Who waits for the one that was cancelled shall not come back.
+watch.CANCEL_LIMIT = 3600
+if hasattr(isolation, "Sandbox"):
+    from tests.harness import sandbox
+
+    sandbox.WAIT_LIMIT = 3600
+
+
+@pytest.mark.parametrize("steps", range(15))
+async def test_an_innocent_one(app, steps):
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("steps", range(15))
+async def test_one_that_writes(client, steps):
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    for number in range(3):
+        response = await client.post("/items", json={"name": f"item {number}"})
+        assert response.status_code == 201
+    assert len((await client.get("/items")).json()) == 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("isolation", "loop_scope"),
+    [("savepoint", "session"), ("savepoint", "function"), ("reset", "function")],
+)
+@pytest.mark.parametrize("driver", BACKENDS)
+def test_workers(
+    generate_installed: Generate, driver: str, isolation: str, loop_scope: str
+) -> None:
+    project = generate_installed(driver=driver, isolation=isolation, loop_scope=loop_scope)
+    main = project.path / "src/my_app/main.py"
+    head, _, tail = main.read_text().partition("@asynccontextmanager\n")
+    _, create_app, tail = tail.partition("def create_app()")
+    imports = "import asyncio\nfrom sqlalchemy import select\nfrom .items import Item\n"
+    main.write_text(f"{imports}{head}\n{WORKER}\n\n{create_app}{tail}")
+    (project.path / "tests/test_workers.py").write_text(TESTS)
+    project.run("pytest", "tests/test_workers.py")
