@@ -130,11 +130,16 @@ async def test_it_is_clean_again(engine):
 """
 
 
-def write_tests(project: GeneratedProject, backend: str) -> None:
-    """Give `project` a hard schema, and tests that write to it."""
+def write_migration(project: GeneratedProject, statements: str) -> None:
+    """Give `project` a migration of `statements`, which empty lines separate."""
     versions = project.path / "migrations/versions"
     (versions / "0002.py").write_text(MIGRATION)
-    (versions / "0002.sql").write_text((SCHEMAS / f"{backend}.sql").read_text())
+    (versions / "0002.sql").write_text(statements)
+
+
+def write_tests(project: GeneratedProject, backend: str) -> None:
+    """Give `project` a hard schema, and tests that write to it."""
+    write_migration(project, (SCHEMAS / f"{backend}.sql").read_text())
     (project.path / "tests/test_reset.py").write_text(WRITE)
 
 
@@ -144,6 +149,120 @@ def test_hard_schemas(generate_installed: Generate, driver: str, isolation: str)
     project = generate_installed(driver=driver, isolation=isolation)
     write_tests(project, BACKENDS[driver])
     project.run("pytest", "tests/test_reset.py")
+
+
+HIDE = """
+import pytest
+from sqlalchemy import text
+
+# What a function does that a SELECT calls, and what would show it.
+HIDDEN = [
+    ("UPDATE tags SET name = 'second'", "SELECT string_agg(t || name, '') FROM tags"),
+    ("UPDATE animals SET name = 'emu'", "SELECT string_agg(name, '') FROM birds"),
+    ("DELETE FROM measurements WHERE number > 7", "SELECT count(*) FROM measurements"),
+    ("INSERT INTO orders DEFAULT VALUES", "SELECT coalesce(max(what), '') FROM log"),
+    ("INSERT INTO days VALUES ('2025-05-05')", "SELECT count(*) FROM days_2025"),
+    ("TRUNCATE tags CASCADE", "SELECT count(*) FROM tags"),
+    ("SET LOCAL session_replication_role = replica; DELETE FROM tags", "SELECT count(*) FROM tags"),
+    ("REFRESH MATERIALIZED VIEW tree_count", "SELECT 0"),
+    (
+        "UPDATE tags SET name = 'x'; REFRESH MATERIALIZED VIEW CONCURRENTLY tag_names",
+        "SELECT name FROM tag_names",
+    ),
+    (
+        "ALTER TABLE tags ALTER name DROP NOT NULL",
+        "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'tags'::regclass AND attnum = 2",
+    ),
+    ("CREATE OR REPLACE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 2'", "SELECT one()"),
+    ("COMMENT ON TABLE tags IS 'no'", "SELECT obj_description('tags'::regclass) IS NULL"),
+    ("COMMENT ON TABLE animals IS NULL", "SELECT obj_description('animals'::regclass) IS NULL"),
+    ("GRANT SELECT ON tags TO PUBLIC", "SELECT relacl::text FROM pg_class WHERE relname = 'tags'"),
+    (
+        "GRANT CREATE ON SCHEMA public TO PUBLIC; REVOKE USAGE ON SCHEMA public FROM PUBLIC",
+        "SELECT nspacl::text FROM pg_namespace WHERE nspname = 'public'",
+    ),
+    ("ALTER TYPE mood ADD VALUE 'sad'", "SELECT enum_range(NULL::mood)::text"),
+    ("CREATE POLICY nothing ON tags USING (false)", "SELECT count(*) FROM pg_policy"),
+    ("DROP POLICY everything ON tags", "SELECT count(*) FROM pg_policy"),
+    ("ALTER SEQUENCE numbers INCREMENT 5", "SELECT sum(seqincrement) FROM pg_sequence"),
+    ("ALTER TABLE trees DISABLE TRIGGER log", "SELECT min(tgenabled) FROM pg_trigger"),
+    ("CREATE DOMAIN word AS text", "SELECT to_regtype('word') IS NULL"),
+    ("CREATE TABLE more (id int)", "SELECT to_regclass('more') IS NULL"),
+]
+
+
+@pytest.mark.real_commits
+@pytest.mark.parametrize(("statement", "sight"), HIDDEN)
+async def test_it_is_undone(engine, statement, sight, seen={}):
+    async with engine.begin() as connection:
+        for _, query in HIDDEN:
+            row = (await connection.execute(text(query))).first()
+            assert row == seen.setdefault(query, row), query
+        await connection.execute(text("SELECT run(:statement)"), {"statement": statement})
+
+
+@pytest.mark.real_commits
+@pytest.mark.parametrize("attempt", range(3))
+async def test_ids_in_store_are_forgotten(engine, attempt):
+    async with engine.connect() as first, engine.connect() as second:
+        for connection, number in ((first, 1), (second, 21)):
+            order = text("INSERT INTO orders DEFAULT VALUES RETURNING id")
+            assert await connection.scalar(order) == number
+            await connection.commit()
+"""
+
+
+@pytest.mark.parametrize("isolation", ["reset", "savepoint"])
+@pytest.mark.parametrize("role", ["superuser", "ordinary"])
+def test_what_a_function_does(generate_installed: Generate, isolation: str, role: str) -> None:
+    address = require_server("postgresql")
+    project = generate_installed(isolation=isolation)
+    write_tests(project, "postgresql")
+    test = HIDE
+    if role == "ordinary":
+        address = create_role(project, address)
+        test = test.replace("SET LOCAL session_replication_role = replica;", "")  # it may not
+    (project.path / "tests/test_reset.py").write_text(test)
+    project.run("pytest", "tests/test_reset.py", TEST_DATABASE_URL=address)
+
+
+BEYOND_TABLES = """
+import pytest
+from sqlalchemy import text
+
+
+@pytest.mark.parametrize("attempt", range(3))
+async def test_nothing_is_left(session, attempt):
+    for catalog in ("pg_publication", "pg_largeobject_metadata", "pg_extension WHERE oid >= 16384"):
+        assert not await session.scalar(text(f"SELECT count(*) FROM {catalog}")), catalog
+    await session.execute(text("CREATE PUBLICATION everything FOR ALL TABLES"))
+    await session.execute(text("SELECT lo_from_bytea(0, 'x')"))
+    await session.execute(text("SET LOCAL ROLE loopsafe_tests"))
+    assert (await session.execute(text("SELECT * FROM items"))).all() == []
+    await session.commit()
+"""
+
+
+@pytest.mark.parametrize("isolation", ["create_drop", "clone", "reset"])
+def test_what_is_beyond_tables(generate_installed: Generate, isolation: str) -> None:
+    server = require_server("postgresql")
+    project = generate_installed(isolation=isolation)
+    create_role(project, server)
+    grant = "GRANT SELECT ON items TO loopsafe_tests"
+    write_migration(project, grant)
+    (project.path / "tests/test_beyond.py").write_text(BEYOND_TABLES)
+    project.run("pytest", "tests/test_beyond.py", TEST_DATABASE_URL=server)
+
+
+def test_migrations_that_create_a_role(generate_installed: Generate) -> None:
+    server = require_server("postgresql")
+    project = generate_installed(isolation="create_drop")
+    create_role(project, server)
+    write_migration(project, "CREATE ROLE loopsafe_tests")
+    output = project.run("pytest", exit_code=4, TEST_DATABASE_URL=server)
+    assert 'role "loopsafe_tests" already exists' in output
+    assert "If it belongs to the server, as a role does" in output
+    assert "Traceback" not in output
 
 
 LEAVE_OPEN = """
@@ -279,13 +398,17 @@ def test_what_is_altered_past_sqlalchemy(generate_installed: Generate, driver: s
 
 
 def test_an_ordinary_role(generate_installed: Generate) -> None:
-    server = require_server("postgresql")
     project = generate_installed(isolation="reset")
     write_tests(project, "postgresql")
+    address = create_role(project, require_server("postgresql"))
+    project.run("pytest", "tests/test_reset.py", TEST_DATABASE_URL=address)
+
+
+def create_role(project: GeneratedProject, server: str) -> str:
+    """Return an address by which a role connects to `server` that may create databases only."""
     project.run("python", "-c", CREATE_ROLE, server)
     url = urlsplit(server)
-    address = f"postgresql://loopsafe_tests@{url.hostname}:{url.port}/postgres"
-    project.run("pytest", "tests/test_reset.py", TEST_DATABASE_URL=address)
+    return f"postgresql://loopsafe_tests@{url.hostname}:{url.port}/postgres"
 
 
 CREATE_ROLE = """

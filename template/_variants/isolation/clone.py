@@ -15,20 +15,20 @@ from .watch import Watch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def clones(database: Database) -> Iterator[Clones]:
+def harness_clones(harness_database: Database) -> Iterator[Clones]:
     """Prepare what is to be cloned."""
-    clones = Clones(database)
+    clones = Clones(harness_database)
     yield clones
     clones.close()
 
 
 @pytest.fixture(autouse=True)
-async def isolation(clones: Clones, watch: Watch) -> AsyncIterator[None]:
+async def harness_isolation(harness_clones: Clones, harness_watch: Watch) -> AsyncIterator[None]:
     """Give the test a database; its connections end with it."""
-    clones.provide()
+    harness_clones.provide()
     try:
-        async with watch.over_test():
+        async with harness_watch.over_test():
             yield
     finally:
-        await watch.close_connections()
-        clones.discard()
+        await harness_watch.close_connections()
+        harness_clones.discard()

@@ -1,7 +1,7 @@
-"""The strategy `create_drop`: every test gets new tables.
+"""The strategy `create_drop`: every test gets a new database.
 
 Commits are real, so a test shows all that real transactions show: locks, several connections,
-visibility. It costs the making and dropping of the whole schema, for each test.
+visibility. It costs the making of the whole schema, for each test.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -13,26 +13,23 @@ from .schema import create_schema
 from .watch import Watch
 
 
-@pytest.fixture(scope="session")
-def empty(database: Database) -> None:
-    """Create the database, without tables."""
-    with exit_on_failure(database):
-        database.server.create(database.name)
-
-
 @pytest.fixture(autouse=True)
-def schema(empty: None, database: Database) -> Iterator[None]:
-    """Create the tables before the test, drop them after it."""
-    create_schema(database)
+def harness_schema(harness_database: Database) -> Iterator[None]:
+    """Create the database and its tables before the test, drop it after it."""
+    server, name = harness_database.server, harness_database.name
+    with exit_on_failure(harness_database):
+        server.create(name)
+    create_schema(harness_database)
     yield
-    database.server.empty(database.name)
+    with exit_on_failure(harness_database):
+        server.drop(name)
 
 
 @pytest.fixture(autouse=True)
-async def isolation(schema: None, watch: Watch) -> AsyncIterator[None]:
-    """Watch over the test; close its connections before its tables go, whose plans they hold."""
+async def harness_isolation(harness_schema: None, harness_watch: Watch) -> AsyncIterator[None]:
+    """Watch over the test; close its connections before its database goes."""
     try:
-        async with watch.over_test():
+        async with harness_watch.over_test():
             yield
     finally:
-        await watch.close_connections()
+        await harness_watch.close_connections()

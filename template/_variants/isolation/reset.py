@@ -16,25 +16,25 @@ from .watch import Watch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def reset(database: Database) -> Iterator[Reset]:
+def harness_reset(harness_database: Database) -> Iterator[Reset]:
     """Create the tables once, and remember what is in them."""
-    make(database)
-    reset = Reset(database)
+    make(harness_database)
+    reset = Reset(harness_database)
     yield reset
     reset.close()
-    drop_outdated(database)
+    drop_outdated(harness_database)
 
 
 @pytest.fixture(autouse=True)
-async def isolation(reset: Reset, watch: Watch) -> AsyncIterator[None]:
+async def harness_isolation(harness_reset: Reset, harness_watch: Watch) -> AsyncIterator[None]:
     """Watch over the test, then put the database right."""
     try:
-        async with watch.over_test():
+        async with harness_watch.over_test():
             yield
     finally:
         was_remade = True  # also if it was not possible without that
         try:
-            was_remade = reset.run(is_altered=watch.is_altered)
+            was_remade = harness_reset.run(is_altered=harness_watch.is_altered)
         finally:
             if was_remade:
-                await watch.close_connections()
+                await harness_watch.close_connections()

@@ -16,7 +16,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope=LOOP_SCOPE, autouse=True)
-async def event_loop(anyio_backend: str) -> AsyncIterator[None]:
+async def harness_loop(anyio_backend: str) -> AsyncIterator[None]:
     """Keep the loop. anyio closes it as soon as no async fixture is left that runs on it."""
     yield  # noqa: PT022 - the loop lives until this fixture ends
 

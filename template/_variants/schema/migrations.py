@@ -20,6 +20,10 @@ from .thread import outside_loops
 
 ROOT: Final = Path(__file__).parents[2]
 MIGRATIONS: Final = ROOT / "migrations"
+OF_THE_SERVER: Final = (
+    " If it belongs to the server, as a role does, other databases' migrations have created it:"
+    " create it only where it is missing."
+)
 
 test_tables = MetaData()
 """Tables that only tests need; they are created beside the application's."""
@@ -42,7 +46,8 @@ def create_schema(database: Database) -> None:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if Path(frame.filename).is_relative_to(MIGRATIONS)]
         place = f"{own[-1].filename}:{own[-1].lineno}" if own else "the start"
-        pytest.exit(f"The migrations fail, at {place}: {error}", pytest.ExitCode.USAGE_ERROR)
+        hint = OF_THE_SERVER if "already exists" in str(error) else ""
+        pytest.exit(f"The migrations fail, at {place}: {error}{hint}", pytest.ExitCode.USAGE_ERROR)
     outside_loops(asyncio.run, create_test_tables(database))
 
 
