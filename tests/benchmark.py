@@ -14,7 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .combinations import BACKENDS
-from .generated import UV, GeneratedProject, copy_template, render
+from .generated import GeneratedProject, copy_template, render
+from .pythons import UV
 
 TABLES = 50
 
@@ -59,11 +60,12 @@ TESTS = 300
 
 
 @pytest.fixture(autouse=True)
-async def isolation():
+async def harness_isolation():
     '''What is measured isolates by itself.'''
 
 
-async def test_measure(watch, sandbox, database, engine):
+async def test_measure(harness_watch, harness_sandbox, harness_database, engine):
+    watch, sandbox, database = harness_watch, harness_sandbox, harness_database
     reset = Reset(database)
 
     def make_engine():
@@ -112,11 +114,12 @@ async def test_measure(watch, sandbox, database, engine):
         is_harness.set(False)
 
     async def with_new_tables():
+        database.server.create(database.name)
         create_schema(database)
         async with watch.over_test():
             await body(real)
             await real.dispose()
-        database.server.empty(database.name)
+        database.server.drop(database.name)
 
     ways = {
         "the body alone, nothing cleaned up": alone,
@@ -133,9 +136,8 @@ async def test_measure(watch, sandbox, database, engine):
     for used in engines:
         await used.dispose()
     reset.close()
-    database.server.empty(database.name)
+    database.server.drop(database.name)
     times["create_drop"] = [await timed(with_new_tables) for _ in range(7)]
-    create_schema(database)
     print("RESULT", json.dumps({name: statistics.median(t) for name, t in times.items()}))
 
 
