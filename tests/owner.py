@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from .generated import UV, GeneratedProject
+from .generated import GeneratedProject
+from .pythons import UV
 
 PACKAGES = (
     *("tenacity", "structlog", "orjson", "pyjwt", "redis", "stripe", "boto3", "sentry-sdk"),

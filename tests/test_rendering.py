@@ -8,6 +8,7 @@ import pytest
 
 from .combinations import BACKENDS, ISOLATIONS, RUNNERS, Combination
 from .conftest import Generate
+from .pythons import SUPPORTED
 
 ALWAYS = {
     ".copier-answers.yml",
@@ -52,6 +53,10 @@ ONLY_IF: dict[str, Callable[[Combination], bool]] = {
     "tests/harness/clones.py": lambda chosen: chosen.isolation == "clone",
     "tests/harness/cloning.py": lambda chosen: chosen.isolation != "create_drop",
     "tests/harness/connection.py": lambda chosen: chosen.backend != "sqlite",
+    "tests/harness/inputs.py": lambda chosen: chosen.isolation != "create_drop",
+    "tests/harness/keeper.py": lambda chosen: (
+        (chosen.backend, chosen.isolation) == ("postgresql", "reset")
+    ),
     "tests/harness/prepared.py": lambda chosen: chosen.isolation != "create_drop",
     "tests/harness/reset.py": lambda chosen: chosen.isolation in ("savepoint", "reset"),
     "tests/harness/server.py": lambda chosen: chosen.backend == "postgresql",
@@ -88,7 +93,7 @@ def check_files(files: dict[str, str], combination: Combination) -> None:
         assert not content or content.endswith("\n"), path
 
 
-@pytest.mark.parametrize("python_min", ["3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("python_min", SUPPORTED)
 def test_the_oldest_python(generate_installed: Generate, python_min: str) -> None:
     project = generate_installed(python_min=python_min)
     pyproject = tomllib.loads(project.files()["pyproject.toml"])
