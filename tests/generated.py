@@ -118,3 +118,25 @@ class GeneratedProject:
             for file in sorted(self.path.rglob("*"))
             if file.is_file() and not NOT_RENDERED & {*file.parts}
         }
+
+
+MIGRATION: Final = """
+from pathlib import Path
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    for statement in Path(__file__).with_suffix(".sql").read_text().split("\\n\\n"):
+        op.get_bind().exec_driver_sql(statement)
+"""
+
+
+def write_migration(project: GeneratedProject, statements: str) -> None:
+    """Give `project` a migration of `statements`, which empty lines separate."""
+    versions = project.path / "migrations/versions"
+    (versions / "0002.py").write_text(MIGRATION)
+    (versions / "0002.sql").write_text(statements)

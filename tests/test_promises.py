@@ -202,6 +202,10 @@ async def test_task_is_cancelled():
     assert kept[-1].cancelled()
 
 
+async def test_task_of_others_left_running():
+    asyncio.create_task(asyncio.sleep(10))
+
+
 async def test_another_thread(app, session):
     await session.execute(select(Note))
     await session.commit()
@@ -278,6 +282,7 @@ NOTICED = {
         r"LeakError: This test has left open\nE +\* the task go_on at tests/test_breaches\.py:\d+\."
         r" Await it, or cancel it\."
     ),
+    "test_task_of_others_left_running": r"\* the task sleep\. Await it, or cancel it\.",
     "test_pending": (
         r"CommitFirstError: Commit first: the test's session holds changes \(Note\) that the"
     ),

@@ -1,14 +1,20 @@
-"""The sandbox behaves like the database: random interleavings of sessions, played in both."""
+"""The sandbox behaves like the database: what is random is played in both."""
 
 import os
 import secrets
+import shutil
+from pathlib import Path
 
 import pytest
 
+from . import statements
 from .combinations import BACKENDS
 from .conftest import Generate
+from .generated import GeneratedProject, write_migration
 
-INTERLEAVINGS = 500
+pytestmark = pytest.mark.parametrize("driver", BACKENDS)
+
+EXAMPLES = 500
 
 PLAY = """
 import random
@@ -92,7 +98,7 @@ async def test_interleavings(harness_watch, harness_sandbox, harness_get_reset, 
     reset = get_reset()
     generator = random.Random(SEED)
     compared = 0
-    for _ in range(INTERLEAVINGS):
+    for _ in range(EXAMPLES):
         script = [
             (generator.randrange(3), generator.choice(STEPS), generator.choice("ab"))
             for _ in range(15)
@@ -112,12 +118,97 @@ async def test_interleavings(harness_watch, harness_sandbox, harness_get_reset, 
 """
 
 
-@pytest.mark.parametrize("driver", BACKENDS)
+STATEMENTS = """
+import random
+
+import pytest
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from tests.harness.errors import CommitFirstError, TransactionControlError
+from tests.statements import STATEMENTS, write_script
+
+
+async def play(script, engine, refusals):
+    '''Return the steps that were taken and not refused, and what each has shown.'''
+    connections = [await engine.connect() for _ in range(2)]
+    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    connections.append(await autocommit.connect())
+    played = []
+    for number, step in script:
+        try:
+            played.append(((number, step), await take(connections[number], step)))
+        except refusals:
+            continue
+    for connection in connections:
+        await connection.close()
+    return played
+
+
+async def take(connection, step):
+    try:
+        if step in ("commit", "rollback"):
+            return await getattr(connection, step)()
+        result = await connection.exec_driver_sql(step)
+        return repr(result.all()) if result.returns_rows else result.rowcount
+    except DBAPIError as error:
+        original = error.orig
+        code = getattr(original, "sqlstate", None) or (getattr(original, "args", None) or [""])[0]
+        return f"{type(original).__name__} {code}"
+    except SQLAlchemyError as error:
+        return type(error).__name__
+
+
+async def read(engine, statements):
+    async with engine.connect() as connection:
+        return [await take(connection, query) for query in statements.contents]
+
+
+@pytest.fixture(autouse=True)
+async def harness_isolation():
+    '''The test opens the sandbox by itself.'''
+
+
+async def test_statements(harness_watch, harness_sandbox, harness_get_reset, engine):
+    watch, sandbox, statements = harness_watch, harness_sandbox, STATEMENTS[BACKEND]
+    reset = harness_get_reset()
+    generator = random.Random(SEED)
+    compared = 0
+    for example in range(EXAMPLES):
+        script = write_script(generator, statements)
+        async with watch.over_test(sandbox):
+            refusals = CommitFirstError, TransactionControlError
+            in_sandbox = await play(script, engine, refusals)
+            in_sandbox.append(await read(engine, statements))
+            await engine.dispose()
+        await sandbox.roll_back()
+        await sandbox.close()  # or its session would know other ids
+        reset.run()
+        script = [step for step, _ in in_sandbox[:-1]]
+        async with watch.over_test():
+            in_database = await play(script, engine, ())
+            in_database.append(await read(engine, statements))
+            await engine.dispose()
+        reset.run(is_altered=watch.is_altered)
+        assert in_sandbox == in_database, (example, script)
+        compared += len(script)
+    print(f"{compared} steps agree")
+"""
+
+
 def test_interleavings(generate_installed: Generate, driver: str) -> None:
+    play(generate_installed(driver=driver), "test_interleavings", PLAY)
+
+
+def test_statements(generate_installed: Generate, driver: str) -> None:
+    project, backend = generate_installed(driver=driver), BACKENDS[driver]
+    shutil.copy(Path(statements.__file__), project.path / "tests/statements.py")
+    write_migration(project, "\n\n".join(statements.STATEMENTS[backend].schema))
+    play(project, "test_statements", f"BACKEND = {backend!r}\n{STATEMENTS}")
+
+
+def play(project: GeneratedProject, name: str, test: str) -> None:
+    """Run `test` in `project`, with a seed that is shown where it fails."""
     seed = int(os.environ.get("SEED") or secrets.randbelow(10**6))
-    print(f"SEED={seed}")  # noqa: T201 - shown where the test fails
-    project = generate_installed(driver=driver)
-    constants = f"SEED, INTERLEAVINGS = {seed}, {INTERLEAVINGS}\n"
-    (project.path / "tests/test_interleavings.py").write_text(constants + PLAY)
-    output = project.run("pytest", "-s", "tests/test_interleavings.py")
-    assert " steps agree" in output
+    print(f"SEED={seed}")  # noqa: T201
+    constants = f"SEED, EXAMPLES = {seed}, {EXAMPLES}\n"
+    (project.path / f"tests/{name}.py").write_text(constants + test)
+    assert " steps agree" in project.run("pytest", "-s", f"tests/{name}.py")

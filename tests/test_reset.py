@@ -8,25 +8,9 @@ import pytest
 
 from .combinations import BACKENDS
 from .conftest import Generate, require_server
-from .generated import GeneratedProject
+from .generated import GeneratedProject, write_migration
 
 SCHEMAS = Path(__file__).parent / "schemas"
-
-MIGRATION = '''
-"""Whatever makes it hard to empty a database."""
-
-from pathlib import Path
-
-from alembic import op
-
-revision = "0002"
-down_revision = "0001"
-
-
-def upgrade() -> None:
-    for statement in Path(__file__).with_suffix(".sql").read_text().split("\\n\\n"):
-        op.get_bind().exec_driver_sql(statement)
-'''
 
 WRITE = """
 import pytest
@@ -128,13 +112,6 @@ async def test_it_is_clean_again(engine):
     async with engine.connect() as connection:
         await assert_pristine(connection)
 """
-
-
-def write_migration(project: GeneratedProject, statements: str) -> None:
-    """Give `project` a migration of `statements`, which empty lines separate."""
-    versions = project.path / "migrations/versions"
-    (versions / "0002.py").write_text(MIGRATION)
-    (versions / "0002.sql").write_text(statements)
 
 
 def write_tests(project: GeneratedProject, backend: str) -> None:

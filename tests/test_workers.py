@@ -72,3 +72,38 @@ def test_workers(
     main.write_text(f"{imports}{head}\n{WORKER}\n\n{create_app}{tail}")
     (project.path / "tests/test_workers.py").write_text(TESTS)
     project.run("pytest", "tests/test_workers.py")
+
+
+WAIT_FOR_A_LOCK = """
+import asyncio
+import sqlite3
+import threading
+
+from sqlalchemy import text
+
+
+async def test_cancelled_while_it_waits(engine):
+    other = sqlite3.connect(engine.url.database, check_same_thread=False, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(1, other.close).start()
+
+    async def write():
+        async with engine.begin() as connection:
+            await connection.execute(text("INSERT INTO items (name) VALUES ('a')"))
+
+    writing = asyncio.create_task(write())
+    await asyncio.sleep(0.1)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+
+
+async def test_next(session):
+    await session.execute(text("INSERT INTO items (name) VALUES ('a')"))
+    await session.commit()
+"""
+
+
+def test_what_sqlalchemy_closes_is_no_leak(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite", isolation="reset")
+    (project.path / "tests/test_waiting.py").write_text(WAIT_FOR_A_LOCK)
+    assert "2 passed" in project.run("pytest", "tests/test_waiting.py")

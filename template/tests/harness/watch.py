@@ -252,6 +252,9 @@ class Watch:
         """End the tasks that were not there `before`; describe those that do not end themselves."""
         tasks = asyncio.all_tasks() - before - runner_tasks()
         running = {task for task in tasks if task.get_name() != __package__}
+        # SQLAlchemy closes what was cancelled in tasks that wait for the statement to end.
+        if closing := {task for task in running if name(task).endswith("_graceful_close")}:
+            await asyncio.wait(closing, timeout=CANCEL_LIMIT)
         if running:
             _, running = await asyncio.wait(running, timeout=GRACE)
         advice = "Await it, or cancel it."
@@ -361,10 +364,14 @@ class Watch:
         return f"{who}, {frame.f_code.co_qualname} at {self._position(frame)}" if frame else who
 
     def _describe_task(self, task: asyncio.Task[Any]) -> str:
-        """Return what `task` runs, and where it waits."""
-        frames = task.get_stack(limit=1)
-        name = getattr(task.get_coro(), "__qualname__", repr(task))
-        return f"{name} at {self._position(frames[0])}" if frames else name
+        """Return what `task` runs, and where in this project's code it waits, if it is there."""
+        frames = list[FrameType]()
+        coroutine: Any = task.get_coro()
+        while frame := getattr(coroutine, "cr_frame", None):
+            frames.append(frame)
+            coroutine = coroutine.cr_await
+        own = [frame for frame in frames if self._is_project_code(frame)]
+        return f"{name(task)} at {self._position(own[-1])}" if own else name(task)
 
     def _position(self, frame: FrameType) -> str:
         """Return file and line of `frame`; quickly, since every checkout asks for it."""
@@ -541,6 +548,11 @@ async def close(connection: GuardedConnection) -> None:
     is_detached = entry.dbapi_connection is not connection
     with suppress(WrongLoopError):  # by listeners that still want to use it
         await greenlet_spawn(connection.terminate if is_detached else entry.invalidate)
+
+
+def name(task: asyncio.Task[Any]) -> str:
+    """Return the name of what `task` runs."""
+    return getattr(task.get_coro(), "__qualname__", repr(task))
 
 
 def describe(state: State) -> str:
