@@ -62,7 +62,10 @@ POSTGRESQL: Final = Statements(
         "CREATE PROCEDURE add_by_call(t text) LANGUAGE sql AS 'INSERT INTO seen VALUES (t)'",
         "CREATE VIEW adding AS SELECT add_thing(text) FROM things",
         "CREATE VIEW looking AS SELECT text FROM things",
-        'CREATE OPERATOR +++ (FUNCTION = "Add Thing", RIGHTARG = text)',
+        'CREATE OPERATOR !!! (FUNCTION = "Add Thing", RIGHTARG = text)',
+        "CREATE FUNCTION add_to(n int, t text) RETURNS int LANGUAGE sql AS"
+        " 'INSERT INTO seen VALUES (t) RETURNING 1'",
+        "CREATE AGGREGATE add_all(text) (SFUNC = add_to, STYPE = int)",
         "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " INSERT INTO seen VALUES (new.text); RETURN NULL; END $$",
         "CREATE TRIGGER note AFTER UPDATE ON things FOR EACH ROW EXECUTE FUNCTION note()",
@@ -79,7 +82,8 @@ POSTGRESQL: Final = Statements(
         "SELECT public.\"add_thing\"('{}')",
         "SELECT \"Add Thing\"('{}')",
         "SELECT add_two('{}')",
-        "SELECT +++ '{}'::text",
+        "SELECT !!! '{}'::text",
+        "SELECT add_all(text) FROM things",
         "SELECT peek()",
         "SELECT * FROM adding",
         "SELECT * FROM looking ORDER BY text",
@@ -106,7 +110,8 @@ POSTGRESQL: Final = Statements(
         "SET LOCAL search_path = pg_catalog",
         "SET LOCAL ROLE pg_monitor",
         "RESET app.tenant",
-        "SELECT current_setting('app.tenant', true) || current_setting('app.user', true)",
+        "SELECT coalesce(current_setting('app.tenant', true), '') ||"
+        " coalesce(current_setting('app.user', true), '')",
         "SELECT coalesce(current_setting('app.tenant', true), ''), current_setting('timezone'),"
         " current_setting('search_path'), current_user",
         "SHOW TimeZone",
@@ -176,14 +181,14 @@ POSTGRESQL: Final = Statements(
         "SELECT text, likes FROM things ORDER BY text",
         "SELECT text FROM seen ORDER BY text",
         "SELECT relname, relkind, relrowsecurity FROM pg_class WHERE oid >= 16384 AND"
-        " relkind IN ('r', 'S', 'i', 'v', 'm') AND relname !~ '^(pg_|contract)' ORDER BY 1",
+        " relkind IN ('r', 'S', 'v', 'm') AND relpersistence = 'p' ORDER BY 1",
         "SELECT attname, attnotnull, pg_get_expr(adbin, adrelid) FROM pg_attribute"
         " LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum"
         " WHERE attrelid IN ('things'::regclass, 'seen'::regclass) AND attnum > 0 ORDER BY 1",
         "SELECT obj_description('things'::regclass), (SELECT count(*) FROM many),"
         " (SELECT count(*) FROM pg_largeobject_metadata), (SELECT last_value FROM numbers)",
         "SELECT nspname FROM pg_namespace WHERE nspname ~ '^s_' ORDER BY 1",
-        "SELECT proname, prosrc FROM pg_proc WHERE oid >= 16384 ORDER BY 1, 2",
+        "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1, 2",
         "SELECT enumlabel FROM pg_enum ORDER BY enumsortorder",
     ),
 )
@@ -311,7 +316,7 @@ SQLITE: Final = Statements(
         "WITH w (t) AS (VALUES ('{}')) INSERT INTO seen SELECT t FROM w",
         "WITH w (t) AS (VALUES ('{}')) DELETE FROM things WHERE text IN (SELECT t FROM w)",
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3) SELECT * FROM n",
-        "EXPLAIN QUERY PLAN INSERT INTO seen VALUES ('{}')",
+        "EXPLAIN QUERY PLAN SELECT * FROM things",
         "INSERT INTO parts VALUES ('{}')",
         "SELECT text FROM parts ORDER BY 1",
         "PRAGMA table_info(things)",

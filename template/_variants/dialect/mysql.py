@@ -34,7 +34,8 @@ REFUSED: Final = (
         re.compile(
             r"((CREATE|DROP)\s+TEMPORARY|SET(?!\s+STATEMENT)(?!.*\bAUTOCOMMIT\b)|PREPARE|HANDLER)\b"
             r"|.*((?<![\w@`])@\w|\b(GET|RELEASE|RELEASE_ALL|IS_FREE|IS_USED)_LOCKS?\s*\("
-            r"|\b(LAST_INSERT_ID|FOUND_ROWS|ROW_COUNT|LASTVAL)\s*\(|\bPREVIOUS\s+VALUE\b)",
+            r"|\b(LAST_INSERT_ID|FOUND_ROWS|ROW_COUNT|LASTVAL)\s*\(|\bPREVIOUS\s+VALUE\b"
+            r"|@@(SESSION\s*\.\s*)?(AUTOCOMMIT|IN_TRANSACTION|LAST_INSERT_ID|IDENTITY)\b)",
             re.IGNORECASE | re.DOTALL,
         ),
         "is for one session, and in the sandbox all share one",
@@ -94,6 +95,6 @@ def send(connection: Any, statements: str) -> None:
     cursor.close()
 
 
-def is_aborted(connection: Any) -> bool:
+def aborted(connection: Any) -> Exception | None:
     """Tell that a failed statement undoes itself only; the transaction goes on."""
-    return False
+    return None

@@ -47,8 +47,8 @@ REFUSED: Final = (
     ),
     (
         re.compile(
-            r"(SET(?!\s+(LOCAL|CONSTRAINTS))|CREATE\s+((LOCAL|GLOBAL)\s+)?TEMP\w*|DECLARE|PREPARE"
-            r"|LISTEN|SELECT\b.*\bINTO\s+((LOCAL|GLOBAL)\s+)?TEMP\w*)\b"
+            r"(SET(?!\s+(LOCAL|CONSTRAINTS))|RESET|DECLARE|PREPARE|DEALLOCATE|DISCARD|LISTEN|UNLISTEN"
+            r"|CREATE\s+((LOCAL|GLOBAL)\s+)?TEMP\w*|SELECT\b.*\bINTO\s+((LOCAL|GLOBAL)\s+)?TEMP\w*)\b"
             r'|.*\b(pg_(try_)?advisory_(un)?lock\w*|currval|lastval)"?\s*\('
             r'|.*\bset_config"?\s*\(.*[\s,(]f(alse)?\s*[,)}]',
             re.IGNORECASE | re.DOTALL,
@@ -72,10 +72,13 @@ WRITERS: Final = """
         JOIN pg_rewrite ON classid = 'pg_rewrite'::regclass AND objid = pg_rewrite.oid
     )
     SELECT lower(proname) || '(' FROM functions
+    UNION SELECT lower(pg_proc.proname) || '(' FROM functions JOIN pg_aggregate
+        ON functions.oid IN (aggtransfn, aggfinalfn) JOIN pg_proc ON pg_proc.oid = aggfnoid
+    UNION SELECT oprname FROM functions JOIN pg_operator ON oprcode = functions.oid
     UNION SELECT lower(relname) FROM relations JOIN pg_class ON pg_class.oid = relations.oid
 """
-"""What may write though it stands in a plain SELECT: volatile functions, and views and policies
-that call one. https://www.postgresql.org/docs/current/xfunc-volatility.html"""
+"""What may write though it stands in a plain SELECT: volatile functions, and what calls one:
+aggregates, operators, views and policies. https://www.postgresql.org/docs/current/xfunc-volatility.html"""
 
 DEFERRABLE: Final = """
     SELECT format('%I.%I', nspname, conname), condeferred
@@ -134,10 +137,10 @@ def query(connection: Any, statement: str) -> list[Any]:
     return rows
 
 
-def is_aborted(connection: Any) -> bool:
-    """Tell whether a failed statement has aborted the transaction; the server knows."""
+def aborted(connection: Any) -> Exception | None:
+    """Return the error that every statement gets if a failed one has aborted the transaction."""
     try:
-        send(connection, "SELECT")
-    except Exception:
-        return True
-    return False
+        connection.cursor().execute("SELECT 1")
+    except Exception as error:
+        return error
+    return None

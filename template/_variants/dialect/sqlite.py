@@ -30,7 +30,10 @@ BEGINNING: Final = re.compile(r"BEGIN\b", re.IGNORECASE)
 ENDING: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
 REFUSED: Final = (
     (
-        re.compile(r"(ATTACH|DETACH|VACUUM)\b", re.IGNORECASE),
+        re.compile(
+            r"(ATTACH|DETACH|VACUUM|PRAGMA\s+(\w+\.)?(wal_checkpoint|incremental_vacuum))\b",
+            re.IGNORECASE,
+        ),
         "is not possible in a transaction, and the sandbox is one",
     ),
     (
@@ -42,8 +45,9 @@ REFUSED: Final = (
         "is for one session, and in the sandbox all share one",
     ),
     (
-        re.compile(r".*\bOR\s+ROLLBACK\b", re.IGNORECASE | re.DOTALL),
-        "rolls back more than its own transaction where all transactions are one",
+        re.compile(r".*\bOR\s+(ROLLBACK|FAIL)\b", re.IGNORECASE | re.DOTALL),
+        "undoes more or less than the statement where it fails, and in the sandbox all share one"
+        " transaction",
     ),
 )
 
@@ -77,6 +81,6 @@ def send(connection: Any, statements: str) -> None:
     cursor.close()
 
 
-def is_aborted(connection: Any) -> bool:
+def aborted(connection: Any) -> Exception | None:
     """Tell that a failed statement undoes itself only; the transaction goes on."""
-    return False
+    return None

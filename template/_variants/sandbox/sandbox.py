@@ -60,8 +60,9 @@ at_work: ContextVar[asyncio.Task[Any] | None] = ContextVar("at_work", default=No
 """The task that has used the sandbox last; the tasks that it starts inherit it."""
 
 PLAIN_TYPES: Final = (str, int, float, list, tuple, dict)
-WORD: Final = re.compile(r'([\w$]+)("?\s*\()?')
-"""A name, and what shows that it is a function's."""
+OF_TRANSACTION: Final = re.compile(r"(SAVEPOINT|RELEASE|ROLLBACK|LOCK)\b", re.IGNORECASE)
+NAME: Final = re.compile(r'([\w$]+|"[^"]+"|`[^`]+`|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
+"""A name or an operator, and what shows that it is a function's."""
 
 
 class Sandbox:
@@ -207,7 +208,8 @@ class Sandbox:
 
     def _calls_writer(self, statement: str) -> bool:
         """Tell whether `statement` names a function that may write, or something that calls one."""
-        names = {name + "(" * bool(bracket) for name, bracket in WORD.findall(statement.lower())}
+        found = NAME.findall(statement.lower())
+        names = {name.strip('"`') + "(" * bool(bracket) for name, bracket in found}
         return not names.isdisjoint(self._look())
 
     def _look(self) -> set[str]:
@@ -296,12 +298,13 @@ class Sandbox:
         """
         if connection.is_writing:
             with self.turn(connection, "", is_plain_read=False):
-                is_lost = connection.has_failed and self.is_aborted()
+                is_lost = connection.has_failed and self.aborted()
                 self.release(keeps=keeps and not is_lost)
 
-    def is_aborted(self) -> bool:
-        """Tell whether a failed statement has aborted the transaction that writes."""
-        return bool(self.run(partial(sql.is_aborted, self.shared)))
+    def aborted(self) -> Exception | None:
+        """Return what all statements get if a failed one has aborted the transaction."""
+        error: Exception | None = self.run(partial(sql.aborted, self.shared))
+        return error
 
     def release(self, *, keeps: bool) -> None:
         """Move the savepoint forward or return to it, and let another transaction write."""
@@ -353,8 +356,8 @@ class SandboxConnection(DriverConnection):
         self._task: asyncio.Task[Any] | None = None
         self.statement = ""
         self.has_failed = False  # a statement; then it may be aborted
-        self._has_savepoints = False
-        self._is_aborted = False
+        self._has_savepoints = self._has_begun = False
+        self._aborted: Exception | None = None  # what all statements get until it ends
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.shared, name)
@@ -453,7 +456,8 @@ class SandboxConnection(DriverConnection):
         try:
             self.sandbox.end(self, keeps=keeps)
         finally:
-            self.has_failed = self._has_savepoints = self._is_aborted = False
+            self.has_failed = self._has_savepoints = self._has_begun = False
+            self._aborted = None
 
     def run_statement(self, run: Callable[[], Any], statement: str, parameters: Any) -> Any:
         """Execute `statement` by calling `run`: in turn, and with the effects it has on a server.
@@ -471,16 +475,16 @@ class SandboxConnection(DriverConnection):
         if is_ping or self.ignores(text):
             return None
         for part in parts:
-            refuse(part.lstrip(), parameters)
-        if self._is_aborted:
-            raise self.shared.dbapi.InternalError(
-                "current transaction is aborted, commands ignored until end of transaction block"
-            )
-        if sql.BEGINNING.match(text):  # by hand, for which it was in autocommit mode
-            self.is_autocommit, run = False, do_nothing
+            refuse(part.lstrip(), parameters, in_autocommit=self.commits_itself)
+        if self._aborted:
+            raise self._aborted
+        # By hand, for which it was in autocommit mode.
+        begins = sql.BEGINNING.match(text) and not (self._has_begun or self.is_writing)
         with self.sandbox.turn(self, text, is_plain_read=is_plain_read) as writes:
             self._task, self.statement = current_task(), shorten(text)
             self._has_savepoints |= text[:9].upper() == "SAVEPOINT"
+            if begins:
+                self._has_begun, run = True, do_nothing
             try:
                 result = self.sandbox.run(run)
             except Exception:
@@ -490,7 +494,7 @@ class SandboxConnection(DriverConnection):
             if not is_plain_read and not PLAIN.match(text):
                 self.sandbox.is_worn = True
                 self.sandbox.writers = None  # other ones, perhaps
-            if writes and (self.is_autocommit or not self.is_checked_out):
+            if writes and (self.commits_itself or not self.is_checked_out):
                 self.sandbox.release(keeps=True)
             return result
 
@@ -512,18 +516,23 @@ class SandboxConnection(DriverConnection):
         return None
 
     @property
+    def commits_itself(self) -> bool:
+        """Whether each statement is a transaction of its own."""
+        return self.is_autocommit and not self._has_begun
+
+    @property
     def is_writing(self) -> bool:
         """Whether this is the transaction that has written."""
         return self.sandbox.writer is self
 
     def _fail(self) -> None:
         """Let a failed statement undo what it undoes on a server, and release its locks."""
-        if self.is_autocommit:
+        if self.commits_itself:
             self.sandbox.release(keeps=False)
-        elif not self._has_savepoints and self.sandbox.is_aborted():
+        elif not self._has_savepoints and (error := self.sandbox.aborted()):
             # With savepoints, it may return to one: the server knows that it is aborted till then.
             self.sandbox.release(keeps=False)
-            self._is_aborted = True
+            self._aborted = error
 
 
 class SandboxCursor:
@@ -615,7 +624,7 @@ def blank(match: re.Match[str]) -> str:
     return match["name"] or ("''" if match["literal"] else " ")
 
 
-def refuse(statement: str, parameters: Any) -> None:
+def refuse(statement: str, parameters: Any, *, in_autocommit: bool) -> None:
     """Refuse a statement that would end the outer transaction, or would do something else here.
 
     Raises:
@@ -626,5 +635,8 @@ def refuse(statement: str, parameters: Any) -> None:
             f"A raw {shorten(statement)!r} ends a transaction behind the back of SQLAlchemy and of"
             " the sandbox. Call commit() or rollback() of the session or the connection."
         )
-    if reason := sql.refusal(statement, parameters):
+    reason = sql.refusal(statement, parameters)
+    if in_autocommit and OF_TRANSACTION.match(statement):
+        reason = "needs a transaction, and this connection is in autocommit mode"
+    if reason:
         raise TransactionControlError(f"{shorten(statement)!r} {reason}. {REAL_COMMITS}")
