@@ -188,7 +188,8 @@ POSTGRESQL: Final = Statements(
         "SELECT obj_description('things'::regclass), (SELECT count(*) FROM many),"
         " (SELECT count(*) FROM pg_largeobject_metadata), (SELECT last_value FROM numbers)",
         "SELECT nspname FROM pg_namespace WHERE nspname ~ '^s_' ORDER BY 1",
-        "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1, 2",
+        "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        " ORDER BY 1, 2",
         "SELECT enumlabel FROM pg_enum ORDER BY enumsortorder",
     ),
 )

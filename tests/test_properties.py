@@ -157,8 +157,6 @@ async def take(connection, step):
     except DBAPIError as error:
         original = error.orig
         code = getattr(original, "sqlstate", None) or (getattr(original, "args", None) or [""])[0]
-        # A savepoint is missing; in an aborted transaction, the sandbox says that it is aborted.
-        code = "25P02" if code == "3B001" else code
         return f"{type(original).__name__} {code}"
     except SQLAlchemyError as error:
         return type(error).__name__

@@ -33,6 +33,7 @@ ENDING: Final = re.compile(
     re.IGNORECASE,
 )
 REFUSED: Final = (
+    (re.compile(r"COPY\b", re.IGNORECASE), "speaks with the driver past the sandbox"),
     (
         re.compile(
             r"(CREATE|DROP)\b.*\bINDEX\s+CONCURRENTLY\b|REINDEX\b.*\bCONCURRENTLY\b|VACUUM\b"

@@ -61,6 +61,7 @@ at_work: ContextVar[asyncio.Task[Any] | None] = ContextVar("at_work", default=No
 
 PLAIN_TYPES: Final = (str, int, float, list, tuple, dict)
 OF_TRANSACTION: Final = re.compile(r"(SAVEPOINT|RELEASE|ROLLBACK|LOCK)\b", re.IGNORECASE)
+OF_SAVEPOINT: Final = re.compile(r"(RELEASE|ROLLBACK)\b", re.IGNORECASE)
 NAME: Final = re.compile(r'([\w$]+|"[^"]+"|`[^`]+`|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
 """A name or an operator, and what shows that it is a function's."""
 
@@ -475,7 +476,7 @@ class SandboxConnection(DriverConnection):
         if is_ping or self.ignores(text):
             return None
         for part in parts:
-            refuse(part.lstrip(), parameters, in_autocommit=self.commits_itself)
+            self._refuse(part.lstrip(), parameters)
         if self._aborted:
             raise self._aborted
         # By hand, for which it was in autocommit mode.
@@ -497,6 +498,25 @@ class SandboxConnection(DriverConnection):
             if writes and (self.commits_itself or not self.is_checked_out):
                 self.sandbox.release(keeps=True)
             return result
+
+    def _refuse(self, statement: str, parameters: Any) -> None:
+        """Refuse what would end the outer transaction, or would do something else here.
+
+        Raises:
+            TransactionControlError: it would.
+        """
+        if sql.ENDING.match(statement):
+            raise TransactionControlError(
+                f"A raw {shorten(statement)!r} ends a transaction behind the back of SQLAlchemy and"
+                " of the sandbox. Call commit() or rollback() of the session or the connection."
+            )
+        reason = sql.refusal(statement, parameters)
+        if self.commits_itself and OF_TRANSACTION.match(statement):
+            reason = "needs a transaction, and this connection is in autocommit mode"
+        elif not self._has_savepoints and OF_SAVEPOINT.match(statement):
+            reason = "needs a savepoint, and this transaction has none"
+        if reason:
+            raise TransactionControlError(f"{shorten(statement)!r} {reason}. {REAL_COMMITS}")
 
     def _hear(self, run: Callable[[], Any], statement: str, *, is_read: bool) -> Any:
         """Execute what a listener for "connect" says, unless the shared one has heard it already.
@@ -622,21 +642,3 @@ def do_nothing() -> None:
 def blank(match: re.Match[str]) -> str:
     """Return what stands for a comment or a literal, in which nothing is code; or the name."""
     return match["name"] or ("''" if match["literal"] else " ")
-
-
-def refuse(statement: str, parameters: Any, *, in_autocommit: bool) -> None:
-    """Refuse a statement that would end the outer transaction, or would do something else here.
-
-    Raises:
-        TransactionControlError: it would.
-    """
-    if sql.ENDING.match(statement):
-        raise TransactionControlError(
-            f"A raw {shorten(statement)!r} ends a transaction behind the back of SQLAlchemy and of"
-            " the sandbox. Call commit() or rollback() of the session or the connection."
-        )
-    reason = sql.refusal(statement, parameters)
-    if in_autocommit and OF_TRANSACTION.match(statement):
-        reason = "needs a transaction, and this connection is in autocommit mode"
-    if reason:
-        raise TransactionControlError(f"{shorten(statement)!r} {reason}. {REAL_COMMITS}")
