@@ -357,6 +357,18 @@ def test_a_full_disk(generate_installed: Generate) -> None:
     assert all("_prepared_" in name for name in databases(project, "aiosqlite", "full"))
 
 
+def test_a_role_that_may_not_create_databases(generate_installed: Generate) -> None:
+    project = generate_installed(isolation="reset")
+    url = urlsplit(require_server("postgresql"))
+    drop = "DROP ROLE IF EXISTS loopsafe_bound"
+    administrate(project, "asyncpg", drop, "CREATE ROLE loopsafe_bound LOGIN")
+    address = f"postgresql://loopsafe_bound@{url.hostname}:{url.port}/postgres"
+    output = project.run("pytest", exit_code=USAGE_ERROR, TEST_DATABASE_URL=address)
+    assert output.count("The tests cannot make or drop databases") == 1
+    assert "permission denied to create database" in output
+    administrate(project, "asyncpg", drop)
+
+
 def test_a_server_without_connections_to_spare(generate_installed: Generate) -> None:
     project = generate_installed(isolation="reset", package_name="crowded")
     url = require_server("postgresql")

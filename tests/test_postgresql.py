@@ -191,6 +191,17 @@ def test_an_interrupted_initdb_does_not_matter(cluster: Callable[[str], Cluster]
     kept.leave(kept.run())
 
 
+def test_a_folder_that_is_deleted_meanwhile_does_not_matter(
+    cluster: Callable[[str], Cluster],
+) -> None:
+    kept = cluster("wheel")
+    run = kept.run()
+    shutil.rmtree(kept.home)
+    kept.leave(run)
+    os.kill(kept.postmasters[0], signal.SIGKILL)  # it would end by itself, in a minute
+    kept.leave(kept.run())
+
+
 def test_a_process_id_that_is_used_again_does_not_matter(
     cluster: Callable[[str], Cluster],
 ) -> None:

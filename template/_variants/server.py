@@ -27,7 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -132,8 +132,11 @@ def _join(stack: ExitStack) -> Cluster:
 
 
 def _leave(cluster: Cluster, users: IO[bytes]) -> None:
-    """Stop the server if no other run uses it."""
-    with _locked(_home() / "start.lock"):
+    """Stop the server if no other run uses it.
+
+    If somebody has deleted its folder, there is nothing to leave: it ends by itself in a minute.
+    """
+    with suppress(FileNotFoundError), _locked(_home() / "start.lock"):
         if _try_lock(users):
             _stop(cluster)
 

@@ -96,7 +96,8 @@ def harness_database(pytestconfig: pytest.Config) -> Iterator[Database]:
         drop_leftovers(database.server)
     yield database
     with exit_on_failure(database):
-        database.server.drop(database.name)
+        if database.server.databases(database.name):  # it could be made
+            database.server.drop(database.name)
 
 
 def drop_leftovers(server: backend.Server) -> None:
