@@ -74,36 +74,38 @@ def test_workers(
     project.run("pytest", "tests/test_workers.py")
 
 
-WAIT_FOR_A_LOCK = """
+CONTEND = """
 import asyncio
-import sqlite3
-import threading
+import random
 
+import pytest
 from sqlalchemy import text
 
 
-async def test_cancelled_while_it_waits(engine):
-    other = sqlite3.connect(engine.url.database, check_same_thread=False, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    threading.Timer(1, other.close).start()
+@pytest.mark.parametrize("seed", range(20))
+async def test_cancelled_under_contention(engine, seed):
+    generator = random.Random(seed)
 
     async def write():
         async with engine.begin() as connection:
-            await connection.execute(text("INSERT INTO items (name) VALUES ('a')"))
+            await connection.execute(text("INSERT INTO items (name) VALUES (hex(randomblob(8)))"))
+            await asyncio.sleep(0.02)
 
-    writing = asyncio.create_task(write())
-    await asyncio.sleep(0.1)
-    writing.cancel()
-    await asyncio.gather(writing, return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(cancel(write(), generator.random() / 10))
 
 
-async def test_next(session):
-    await session.execute(text("INSERT INTO items (name) VALUES ('a')"))
-    await session.commit()
+async def cancel(coroutine, delay):
+    task = asyncio.create_task(coroutine)
+    for _ in range(3):
+        await asyncio.sleep(delay)
+        task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 """
 
 
-def test_what_sqlalchemy_closes_is_no_leak(generate_installed: Generate) -> None:
+def test_what_sqlalchemy_leaves_is_not_reported(generate_installed: Generate) -> None:
     project = generate_installed(driver="aiosqlite", isolation="reset")
-    (project.path / "tests/test_waiting.py").write_text(WAIT_FOR_A_LOCK)
-    assert "2 passed" in project.run("pytest", "tests/test_waiting.py")
+    (project.path / "tests/test_contention.py").write_text(CONTEND)
+    assert "20 passed" in project.run("pytest", "tests/test_contention.py")

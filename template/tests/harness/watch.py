@@ -252,13 +252,15 @@ class Watch:
         """End the tasks that were not there `before`; describe those that do not end themselves."""
         tasks = asyncio.all_tasks() - before - runner_tasks()
         running = {task for task in tasks if task.get_name() != __package__}
-        # SQLAlchemy closes what was cancelled in tasks that wait for the statement to end.
-        if closing := {task for task in running if name(task).endswith("_graceful_close")}:
-            await asyncio.wait(closing, timeout=CANCEL_LIMIT)
         if running:
             _, running = await asyncio.wait(running, timeout=GRACE)
         advice = "Await it, or cancel it."
-        leaks = [f"the task {self._describe_task(task)}. {advice}" for task in running]
+        leaks = [
+            f"the task {self._describe_task(task)}. {advice}"
+            for task in running
+            # SQLAlchemy's own goes on for ever if it is cancelled while it closes a connection.
+            if not name(task).endswith("_terminate_graceful_close")
+        ]
         for task in running:
             task.cancel()
         if running:
