@@ -44,8 +44,8 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "sandbox.py",
-        "        elif not self._has_savepoints and (error := self.sandbox.aborted())",
-        "        elif False and (error := self.sandbox.aborted())",
+        "        elif not self._has_savepoints:",
+        "        elif False:",
         "TestFailedStatement",
         id="a failed statement takes the others along",
     ),

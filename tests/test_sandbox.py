@@ -15,13 +15,28 @@ from sqlalchemy import event, func, insert, select, text
 from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
+from tests.harness import sandbox
 from tests.harness.errors import CommitFirstError, TransactionControlError
-from tests.harness.notes import Note
+from tests.harness.notes import SLOW, Note
 
 
 async def count(engine):
     async with engine.connect() as connection:
         return len((await connection.execute(select(Note.id))).all())
+
+
+@pytest.fixture
+async def as_application(harness_sandbox, monkeypatch):
+    '''Let the sandbox connect as an engine does, as if it were the application's.'''
+
+    async def as_application(engine):
+        await harness_sandbox.close()
+        monkeypatch.setattr(sandbox, "get_engine", lambda: engine)
+        return engine
+
+    yield as_application
+    await harness_sandbox.roll_back()
+    await harness_sandbox.close()
 
 
 @pytest.mark.parametrize("verb", ["RELEASE", "ROLLBACK TO"])
@@ -30,6 +45,16 @@ async def test_a_savepoint_that_does_not_exist(engine, verb):
         await connection.execute(select(Note))
         with pytest.raises(TransactionControlError, match="needs a savepoint"):
             await connection.execute(text(f"{verb} SAVEPOINT nowhere"))
+
+
+async def test_an_engine_is_disposed_of_while_another_works(engine):
+    other = create_async_engine(engine.url, connect_args=CONNECT_ARGS)
+    assert await count(other) == 0
+    async with engine.connect() as connection:
+        slow = asyncio.create_task(connection.execute(text(SLOW)))
+        await asyncio.sleep(0)
+        await other.dispose()
+        await slow
 
 
 async def test_an_engine_with_the_same_arguments(engine):
@@ -270,9 +295,8 @@ async def test_every_spelling_of_a_setting(engine, statement, name):
         assert (await connection.execute(text(f"SHOW {name}"))).scalar() == before
 
 
-async def test_what_listeners_set_stays(engine):
-    other = create_async_engine(engine.url)
-    await engine.dispose()
+async def test_what_listeners_set_stays(engine, as_application):
+    other = await as_application(create_async_engine(engine.url))
 
     @event.listens_for(other.sync_engine, "connect")
     def configure(connection, _):
@@ -374,9 +398,8 @@ async def test_a_function_that_only_reads_holds_nothing(engine):
         await other.execute(insert(Note).values(text="b"))
 
 
-async def test_a_statement_that_is_too_slow(engine, harness_sandbox):
-    other = create_async_engine(engine.url, connect_args=SLOW_ARGS)
-    await harness_sandbox.close()
+async def test_a_statement_that_is_too_slow(engine, as_application):
+    other = await as_application(create_async_engine(engine.url, connect_args=SLOW_ARGS))
     async with other.connect() as connection:
         await connection.execute(insert(Note).values(text="a"))
         await connection.commit()

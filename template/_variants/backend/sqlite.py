@@ -27,6 +27,7 @@ CLOSE_LIMIT: Final = 0.1
 OPENED: Final = WeakSet[Any]()
 """The driver's own connections."""
 DRIVER_CONNECTION: Final = "tests.harness: driver's connection"
+IS_SHARED: Final = "tests.harness: is shared"  # as a sandbox's is; then closing it closes nothing
 MARK: Final = 0x7E575  # the "application id" in the header of every database that is made here
 
 
@@ -56,7 +57,7 @@ def cancel_statement(_: DBAPIConnection, entry: ConnectionPoolEntry, *__: object
     Not at once: while a cursor has rows to read, an interrupt meets the ROLLBACK that follows.
     https://www.sqlite.org/c3ref/interrupt.html
     """
-    if DRIVER_CONNECTION in entry.info:
+    if DRIVER_CONNECTION in entry.info and not entry.info.get(IS_SHARED):
         connection = entry.info[DRIVER_CONNECTION]
         try:
             asyncio.get_running_loop().call_later(CLOSE_LIMIT, interrupt, connection)

@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from itertools import islice
@@ -36,7 +36,6 @@ from typing import Any, Final
 import sqlalchemy
 from sqlalchemy import Dialect
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from . import dialect as sql
@@ -45,7 +44,7 @@ from .backend import Server
 from .driver import DriverConnection, cancel, set_up
 from .errors import CommitFirstError, TransactionControlError
 from .loop import runner_tasks
-from .watch import PLAIN, connect, create_task, shorten
+from .watch import PLAIN, create_task, shorten
 
 REAL_COMMITS: Final = "Mark the test with @pytest.mark.real_commits."
 
@@ -76,14 +75,12 @@ class Sandbox:
             server: what cancels statements.
         """
         self._server = server
-        self.loop = asyncio.get_running_loop()
         self.shared: Any = None
         self.heard = dict[str, None]()  # what listeners for "connect" have said to it, in order
         self._options: dict[str, Any] = {}  # that it was opened with
         self.is_worn = False  # by statements whose effects may outlive a rollback
         self._turn = asyncio.Condition()  # held while the shared connection is in use
-        self._set_up = asyncio.Event()
-        self._setter: asyncio.Task[Any] | None = None  # the task that is to do so
+        self._opening: asyncio.Task[None] | None = None  # if it is open, too
         self._begun = False
         self.writers: set[str] | None = None  # names of what writes in a plain SELECT, if known
         self._commit = ""  # the statements that move the savepoint forward
@@ -113,23 +110,11 @@ class Sandbox:
         if self.is_worn:
             await self.close()
 
-    async def _is_set_up(self) -> bool:
-        """Wait until the shared connection is set up; give it up if nobody does that any more.
-
-        So it is when a task was cancelled meanwhile, or a listener has failed.
-        """
-        shared, waiting = self.shared, create_task(self._set_up.wait())
-        if self._setter and self._setter is not asyncio.current_task():
-            either = {self._setter, waiting}
-            await asyncio.wait(either, timeout=WAIT_LIMIT, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(0)
-        waiting.cancel()
-        if self.shared is shared and not self._set_up.is_set():
-            await self.close()
-        return self.shared is shared
-
     async def close(self) -> None:
         """Close the shared connection. The next one that is asked for opens it again."""
+        if self._opening:
+            with suppress(Exception):  # which those have got who wait for it
+                await asyncio.wait_for(self._opening, WAIT_LIMIT)
         if self.shared is not None:
             self._closing = create_task(self._close(self._forget()))
             await asyncio.shield(self._closing)
@@ -142,55 +127,57 @@ class Sandbox:
 
     def _forget(self) -> Any:
         """Return the shared connection, which is not the sandbox's any more."""
-        self._set_up = asyncio.Event()
         self.heard.clear()
         self._begun = self.is_worn = False
-        self.writers = None
+        self.writers = self._opening = None
         connection, self.shared = self.shared, None
         return connection
 
+    async def _open(self) -> None:
+        """Open the shared connection as the application opens its own, whose listeners set it up.
+
+        In a task of its own, which goes on when one is cancelled that waits for it.
+        """
+        pool = get_engine().sync_engine.pool.recreate()
+        try:
+            await greenlet_spawn(lambda: pool.connect().close())
+        except BaseException:
+            self._opening = None
+            if self.shared is not None:
+                await self._close(self._forget())
+            raise
+        finally:
+            await greenlet_spawn(pool.dispose)
+
     def connect(
-        self,
-        dialect: Dialect,
-        entry: ConnectionPoolEntry,
-        args: list[Any],
-        options: dict[str, Any],
+        self, dialect: Dialect, args: list[Any], options: dict[str, Any]
     ) -> SandboxConnection:
-        """Return a connection of this sandbox, opened with `args` and `options` if it is the first.
+        """Return a connection of this sandbox; open the one that all share if it is not.
 
         Raises:
-            TransactionControlError: it would not be like the first.
+            TransactionControlError: opened with `args` and `options`, it would not be like that.
         """
         if not dialect.is_async:
             raise TransactionControlError(
                 f"A sync engine cannot share the sandbox's connection. {REAL_COMMITS}"
             )
         wanted = {"driver": dialect.driver, "address": args, **comparable(options)}
-        while True:
-            await_only(self._turn.acquire())
-            try:
-                if self.shared is None:
-                    self._options = wanted
-                    self.shared = connect(dialect, args, options)
-                    self._setter = asyncio.current_task()
-                    set_up(self.shared)
-                    connection = SandboxConnection(self, is_first=True)
-                    application = get_engine()
-                    if dialect is not application.dialect:
-                        self.is_worn = True  # the next test opens it as the application does
-                        entry.dbapi_connection = connection  # type: ignore[misc]
-                        application.sync_engine.pool.dispatch.connect(connection, entry)
-                    return connection
-            finally:
-                self._turn.release()
-            names = self._options.keys() | wanted.keys()
-            if different := [n for n in names if self._options.get(n) != wanted.get(n)]:
-                raise TransactionControlError(
-                    f"This engine connects with another {' and '.join(sorted(different))} than the"
-                    f" first of this test, whose connection the sandbox shares. {REAL_COMMITS}"
-                )
-            if await_only(self._is_set_up()):
-                return SandboxConnection(self, is_first=False)
+        if asyncio.current_task() is self._opening:
+            self._options = wanted
+            self.shared = dialect.connect(*args, **options)
+            set_up(self.shared)
+            return SandboxConnection(self, is_first=True)
+        if self._opening is None:
+            self._opening = create_task(self._open())
+            self._opening.add_done_callback(retrieve)
+        await_only(asyncio.shield(self._opening))
+        names = self._options.keys() | wanted.keys()
+        if different := [n for n in names if self._options.get(n) != wanted.get(n)]:
+            raise TransactionControlError(
+                f"This engine connects with another {' and '.join(sorted(different))} than the"
+                f" application's, whose connection the sandbox shares. {REAL_COMMITS}"
+            )
+        return SandboxConnection(self, is_first=False)
 
     def check_out(self, connection: SandboxConnection) -> None:
         """Take note that a pool has set up `connection`, and hands it out.
@@ -201,7 +188,6 @@ class Sandbox:
         if connection.shared is not self.shared:
             raise DisconnectionError("the sandbox has another connection by now")
         connection.is_set_up = connection.is_checked_out = True
-        self._set_up.set()
 
     def check_in(self, connection: SandboxConnection) -> None:
         """Take note that a pool has `connection` back."""
@@ -299,13 +285,8 @@ class Sandbox:
         """
         if connection.is_writing:
             with self.turn(connection, "", is_plain_read=False):
-                is_lost = connection.has_failed and self.aborted()
+                is_lost = connection.has_failed and self.run(partial(sql.aborted, self.shared))
                 self.release(keeps=keeps and not is_lost)
-
-    def aborted(self) -> Exception | None:
-        """Return what all statements get if a failed one has aborted the transaction."""
-        error: Exception | None = self.run(partial(sql.aborted, self.shared))
-        return error
 
     def release(self, *, keeps: bool) -> None:
         """Move the savepoint forward or return to it, and let another transaction write."""
@@ -332,14 +313,12 @@ class Sandbox:
                     self._turn.release()
                     raise
         except TimeoutError:
+            last = f" Its last statement: {self.writer.statement}" if self.writer else ""
             raise CommitFirstError(
                 f"This statement has waited {WAIT_LIMIT} seconds for the transaction of another"
                 " task, since the sandbox shows one at a time. Does that one wait for this? Commit"
-                f" it before, or mark the test with @pytest.mark.real_commits. {self._last()}"
+                f" it before, or mark the test with @pytest.mark.real_commits.{last}"
             ) from None
-
-    def _last(self) -> str:
-        return f"Its last statement: {self.writer.statement}" if self.writer else ""
 
 
 class SandboxConnection(DriverConnection):
@@ -531,7 +510,7 @@ class SandboxConnection(DriverConnection):
         if statement not in heard and not self.ignores(statement):
             raise TransactionControlError(
                 f"A listener for 'connect' says {shorten(statement)!r} to this connection, and did"
-                f" not to the first of this test, which the sandbox shares. {REAL_COMMITS}"
+                f" not to the application's, which the sandbox shares. {REAL_COMMITS}"
             )
         return None
 
@@ -549,10 +528,11 @@ class SandboxConnection(DriverConnection):
         """Let a failed statement undo what it undoes on a server, and release its locks."""
         if self.commits_itself:
             self.sandbox.release(keeps=False)
-        elif not self._has_savepoints and (error := self.sandbox.aborted()):
+        elif not self._has_savepoints:
             # With savepoints, it may return to one: the server knows that it is aborted till then.
-            self.sandbox.release(keeps=False)
-            self._aborted = error
+            self._aborted = self.sandbox.run(partial(sql.aborted, self.shared))
+            if self._aborted:
+                self.sandbox.release(keeps=False)
 
 
 class SandboxCursor:

@@ -77,13 +77,7 @@ LOCKED: Final = re.compile(r"lock timeout|lock wait timeout|database is locked",
 class Source(Protocol):
     """Where a test gets its connections from, if it does not connect to the server itself."""
 
-    def connect(
-        self,
-        dialect: Dialect,
-        entry: ConnectionPoolEntry,
-        args: list[Any],
-        options: dict[str, Any],
-    ) -> Any:
+    def connect(self, dialect: Dialect, args: list[Any], options: dict[str, Any]) -> Any:
         """Return a DBAPI connection, opened with `args` and `options`."""
 
     def check_out(self, connection: Any) -> None:
@@ -450,9 +444,10 @@ class Watch:
         if is_shared and loop not in (None, self._loop):
             raise self._wrong_loop(self._loop, "the test", self._thread)
         opened_with = loop, dialect, args, options
+        entry.info["tests.harness: is shared"] = self._source is not None
         state = State(self, self._source, entry, loop, opened_with, opened_by=self._who())
         if self._source:
-            guarded = self._source.connect(dialect, entry, args, options)
+            guarded = self._source.connect(dialect, args, options)
         else:
             kept = self.keeper.take(opened_with) if self.keeper else None
             guarded = kept or connect(dialect, args, options)
