@@ -52,7 +52,7 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "sandbox.py",
-        "            if writes and (self.is_autocommit or not self.is_checked_out):\n",
+        "            if writes and (self.commits_itself or not self.is_checked_out):\n",
         "            if False:\n",
         "TestAutocommit",
         id="autocommit does not commit",
@@ -60,7 +60,7 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "sandbox.py",
-        "            refuse(part.lstrip(), parameters)\n",
+        "            self._refuse(part.lstrip(), parameters)\n",
         "            pass\n",
         "TestRawTransactionControl",
         id="a raw COMMIT passes",
