@@ -367,10 +367,18 @@ def test_a_link_is_not_followed(generate_installed: Generate) -> None:
         link.unlink()
 
 
+# A shell that has started these tests in the background ignores Ctrl-C, and so would they.
+RUN_PYTEST = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp("pytest", sys.argv)
+"""
+
+
 def start(project: GeneratedProject, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
     """Start pytest in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", "import os, sys; os.execvp('pytest', sys.argv)", *arguments],
+        [sys.executable, "-c", RUN_PYTEST, *arguments],
         cwd=project.path,
         env=clean_environment() | project.variables | variables,
         stdin=subprocess.DEVNULL,

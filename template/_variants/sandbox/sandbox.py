@@ -169,7 +169,6 @@ class Sandbox:
             return SandboxConnection(self, is_first=True)
         if self._opening is None:
             self._opening = create_task(self._open())
-            self._opening.add_done_callback(retrieve)
         await_only(asyncio.shield(self._opening))
         names = self._options.keys() | wanted.keys()
         if different := [n for n in names if self._options.get(n) != wanted.get(n)]:
@@ -269,7 +268,6 @@ class Sandbox:
         It goes on when whoever waits is cancelled: some drivers would close the connection.
         """
         self._running = create_task(greenlet_spawn(function))
-        self._running.add_done_callback(retrieve)
         return await_only(asyncio.shield(self._running))
 
     def send(self, statements: str) -> None:
@@ -592,12 +590,6 @@ def current_task() -> asyncio.Task[Any] | None:
         return at_work.get(task)
     at_work.set(task)
     return task
-
-
-def retrieve(future: asyncio.Future[Any]) -> None:
-    """Take note of an error that nobody may wait for any more, or asyncio would report it."""
-    if not future.cancelled():
-        future.exception()
 
 
 def comparable(options: dict[str, Any]) -> dict[str, Any]:

@@ -532,11 +532,19 @@ def connect(dialect: Dialect, args: list[Any], options: dict[str, Any]) -> Any:
 
 
 def create_task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Start a task that is the harness's own, as its name says.
+    """Start a task that is the harness's own, as its name says; perhaps nobody waits for it.
 
     Not by the loop's factory: an eager task would begin inside the greenlet that starts it.
     """
-    return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=__package__)
+    task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=__package__)
+    task.add_done_callback(retrieve)
+    return task
+
+
+def retrieve(future: asyncio.Future[Any]) -> None:
+    """Take note of an error that nobody may wait for any more, or asyncio would report it."""
+    if not future.cancelled():
+        future.exception()
 
 
 async def close(connection: GuardedConnection) -> None:
