@@ -56,6 +56,11 @@ POSTGRESQL: Final = Statements(
         " 'INSERT INTO seen VALUES (t) RETURNING 1'",
         "CREATE FUNCTION add_two(t text) RETURNS int LANGUAGE sql AS"
         " 'SELECT add_thing(t) + add_thing(t)'",
+        "CREATE FUNCTION add_stably(t text) RETURNS int STABLE LANGUAGE sql AS"
+        " 'SELECT add_thing(t)'",
+        "CREATE FUNCTION touch(t things) RETURNS int LANGUAGE sql AS"
+        " 'INSERT INTO seen VALUES (t.text) RETURNING 1'",
+        "CREATE DOMAIN noisy AS text CHECK (add_thing(VALUE) = 1)",
         "CREATE FUNCTION be(tenant text) RETURNS text LANGUAGE sql AS"
         " $$SELECT set_config('app.tenant', tenant, true)$$",
         "CREATE FUNCTION peek() RETURNS bigint STABLE LANGUAGE sql AS 'SELECT count(*) FROM seen'",
@@ -82,6 +87,10 @@ POSTGRESQL: Final = Statements(
         "SELECT public.\"add_thing\"('{}')",
         "SELECT \"Add Thing\"('{}')",
         "SELECT add_two('{}')",
+        "SELECT add_stably('{}')",
+        "SELECT t.touch FROM things t",
+        "SELECT CAST('{}' AS noisy)",
+        "CREATE TABLE pg_temp.mine (n int)",
         "SELECT !!! '{}'::text",
         "SELECT add_all(text) FROM things",
         "SELECT peek()",
@@ -207,6 +216,7 @@ MYSQL: Final = Statements(
         "CREATE PROCEDURE add_by_call(t text) INSERT INTO seen VALUES (t)",
         "CREATE PROCEDURE `a b`(t text) INSERT INTO seen VALUES (t)",
         "CREATE VIEW adding AS SELECT add_thing(text) FROM things",
+        "CREATE VIEW also AS SELECT * FROM adding",
         "CREATE VIEW looking AS SELECT text FROM things",
         "CREATE TRIGGER note AFTER UPDATE ON things FOR EACH ROW"
         " INSERT INTO seen VALUES (new.text)",
@@ -222,6 +232,7 @@ MYSQL: Final = Statements(
         "SELECT peek()",
         "DO add_thing('{}')",
         "SELECT * FROM adding",
+        "SELECT * FROM also",
         "SELECT * FROM `looking` ORDER BY text",
         "CALL add_by_call('{}')",
         "CALL `a b`('{}')",
@@ -303,7 +314,8 @@ SQLITE: Final = Statements(
         " INSERT INTO seen VALUES (new.text); END",
     ),
     plain=(
-        *COMMON,
+        # In a snapshot of BEGIN, real connections find the database locked.
+        *(statement for statement in COMMON if statement != "BEGIN"),
         "VALUES (1), (2)",
         "SELECT [text], `likes` FROM \"things\" WHERE [text] = '{}'",
         "SELECT * FROM looking ORDER BY text",
@@ -338,7 +350,6 @@ SQLITE: Final = Statements(
         "DETACH other",
         "VACUUM",
         "BEGIN IMMEDIATE",
-        "BEGIN DEFERRED TRANSACTION",
         "END",
         "SELECT * FROM pragma_table_info('seen')",
         "SELECT abs(-9223372036854775808)",

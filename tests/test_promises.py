@@ -36,8 +36,8 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "dialect.py",
-        'ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"',
-        'ROLLBACK: Final = "ROLLBACK; BEGIN; SAVEPOINT sandbox"',
+        'ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"',
+        'ROLLBACK: Final = "ROLLBACK; BEGIN; SAVEPOINT tests_harness"',
         "TestRollback",
         id="a rollback undoes too much",
     ),

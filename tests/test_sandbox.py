@@ -313,6 +313,19 @@ async def test_what_listeners_set_stays(engine, as_application):
     await other.dispose()
 
 
+async def test_a_listener_with_parameters(engine, as_application):
+    other = await as_application(create_async_engine(engine.url))
+
+    @event.listens_for(other.sync_engine, "connect")
+    def configure(connection, _):
+        mark = "%s" if "psycopg" in str(engine.url) else "$1"
+        statement = f"SELECT set_config('app.tenant', {mark}, false)"
+        connection.cursor().execute(statement, ("1",))
+
+    with pytest.raises(TransactionControlError, match="with parameters, which the sandbox"):
+        await other.connect()
+
+
 async def test_the_name_of_a_setting_may_be_a_parameter(engine):
     async with engine.connect() as connection:
         await connection.execute(select(func.set_config("app.tenant", "7", True)))

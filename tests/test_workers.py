@@ -1,5 +1,7 @@
 """Tasks of the lifespan that poll the database, and are cancelled wherever they are."""
 
+import time
+
 import pytest
 
 from .combinations import BACKENDS
@@ -109,3 +111,46 @@ def test_what_sqlalchemy_leaves_is_not_reported(generate_installed: Generate) ->
     project = generate_installed(driver="aiosqlite", isolation="reset")
     (project.path / "tests/test_contention.py").write_text(CONTEND)
     assert "20 passed" in project.run("pytest", "tests/test_contention.py")
+
+
+OUTLIVE = """
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+
+@pytest.fixture(scope="module")
+async def wide(engine):
+    go = asyncio.Event()
+
+    async def sleep():
+        await go.wait()
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT pg_sleep(60)"))
+
+    task = asyncio.create_task(sleep())
+    yield go
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_statement_outlives_it(wide):
+    wide.set()
+    await asyncio.sleep(0.3)
+
+
+async def test_next(session):
+    await session.execute(text("SELECT 1"))
+"""
+
+
+@pytest.mark.parametrize("isolation", ["savepoint", "reset"])
+def test_a_statement_that_outlives_its_test(generate_installed: Generate, isolation: str) -> None:
+    project = generate_installed(isolation=isolation)
+    (project.path / "tests/test_outlive.py").write_text(OUTLIVE)
+    started = time.monotonic()
+    output = project.run("pytest", "tests/test_outlive.py", exit_code=1)
+    assert time.monotonic() - started < 40
+    assert "LeakError: This test has left open" in output
+    assert "2 passed, 1 error" in output

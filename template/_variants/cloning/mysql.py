@@ -1,9 +1,11 @@
 """Cloning a database: MariaDB and MySQL have no statement for it, so it is made thing by thing."""
 
+from collections import deque
 from typing import Final
 
 from .backend import MARK, Server
 from .connection import OwnConnection
+from .errors import ServerError
 
 OBJECTS: Final = """
     SELECT 'SEQUENCE', table_name FROM information_schema.tables
@@ -49,8 +51,18 @@ def clone(server: Server, source: str, name: str) -> None:
     server.create(name)
     connection = OwnConnection(server.database_url(name), SETTINGS)
     try:
-        for kind, thing in connection.query(OBJECTS.format(name=source, mark=MARK)):
-            copy(connection, source, kind, thing)
+        things = deque(connection.query(OBJECTS.format(name=source, mark=MARK)))
+        waiting = 0  # views for others, which nothing puts in order
+        while things:
+            kind, thing = things.popleft()
+            try:
+                copy(connection, source, kind, thing)
+                waiting = 0
+            except ServerError:
+                if kind != "VIEW" or waiting > len(things):
+                    raise
+                things.append((kind, thing))
+                waiting += 1
     finally:
         connection.close()
     server.set_mark(name, is_complete=1)

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 # The drivers connect with autocommit off, so the first statement begins the transaction. To set
 # a savepoint again is to move it; the one that never moves is gone if a procedure has committed.
-BEGIN: Final = "SAVEPOINT test; SAVEPOINT sandbox"
-COMMIT: Final = "SAVEPOINT sandbox"
-ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
-END: Final = "ROLLBACK TO SAVEPOINT test; ROLLBACK"  # the first fails if it has been ended
+BEGIN: Final = "SAVEPOINT tests_harness_begin; SAVEPOINT tests_harness"
+COMMIT: Final = "SAVEPOINT tests_harness"
+ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
+END: Final = (
+    "ROLLBACK TO SAVEPOINT tests_harness_begin; ROLLBACK"  # the first fails if it has been ended
+)
 PING: Final = ""  # by a method of the driver
 
 NOT_CODE: Final = re.compile(
@@ -52,11 +54,14 @@ REFUSED: Final = (
 )
 
 WRITERS: Final = """
-    SELECT CONCAT(LOWER(routine_name), '(') FROM information_schema.routines
-    WHERE routine_schema = DATABASE() AND routine_type = 'FUNCTION'
-    UNION SELECT LOWER(table_name) FROM information_schema.views JOIN information_schema.routines
-    ON routine_type = 'FUNCTION' AND LOCATE(CONCAT('`', routine_name, '`'), view_definition)
-    WHERE table_schema = DATABASE()
+    WITH RECURSIVE callers (name, ending) AS (
+        SELECT routine_name, '(' FROM information_schema.routines
+        WHERE routine_schema = DATABASE() AND routine_type = 'FUNCTION'
+        UNION
+        SELECT table_name, '' FROM callers JOIN information_schema.views
+        ON LOCATE(CONCAT('`', name, '`'), view_definition) WHERE table_schema = DATABASE()
+    )
+    SELECT CONCAT(LOWER(name), ending) FROM callers
 """
 """What may write though it stands in a plain SELECT: stored functions, and views that call one."""
 

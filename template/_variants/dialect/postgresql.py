@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-BEGIN: Final = "BEGIN; SAVEPOINT sandbox"
-ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
+BEGIN: Final = "BEGIN; SAVEPOINT tests_harness"
+ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
 # The first fails if the transaction has been ended; the last two end what is of the session.
 END: Final = (
-    "ROLLBACK TO SAVEPOINT sandbox; ROLLBACK; SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES"
+    "ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK;"
+    " SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES"
 )
 CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 """What a real COMMIT begins with: deferred triggers run, deferred constraints are checked."""
@@ -50,7 +51,7 @@ REFUSED: Final = (
         re.compile(
             r"(SET(?!\s+(LOCAL|CONSTRAINTS))|RESET|DECLARE|PREPARE|DEALLOCATE|DISCARD|LISTEN|UNLISTEN"
             r"|CREATE\s+((LOCAL|GLOBAL)\s+)?TEMP\w*|SELECT\b.*\bINTO\s+((LOCAL|GLOBAL)\s+)?TEMP\w*)\b"
-            r'|.*\b(pg_(try_)?advisory_(un)?lock\w*|currval|lastval)"?\s*\('
+            r'|.*\b(pg_(try_)?advisory_(un)?lock\w*|currval|lastval)"?\s*\(|.*\bpg_temp\s*\.'
             r'|.*\bset_config"?\s*\(.*[\s,(]f(alse)?\s*[,)}]',
             re.IGNORECASE | re.DOTALL,
         ),
@@ -62,6 +63,10 @@ WRITERS: Final = """
     WITH RECURSIVE functions AS (
         SELECT oid, proname FROM pg_proc
         WHERE oid >= 16384 AND provolatile = 'v' AND prorettype <> 'trigger'::regtype
+        UNION
+        SELECT caller.oid, caller.proname FROM functions
+        JOIN pg_proc caller ON caller.oid >= 16384
+        AND strpos(lower(caller.prosrc), lower(functions.proname)) > 0
     ), relations AS (
         SELECT coalesce(ev_class, polrelid) AS oid FROM functions
         JOIN pg_depend ON refclassid = 'pg_proc'::regclass AND refobjid = functions.oid
@@ -76,10 +81,17 @@ WRITERS: Final = """
     UNION SELECT lower(pg_proc.proname) || '(' FROM functions JOIN pg_aggregate
         ON functions.oid IN (aggtransfn, aggfinalfn) JOIN pg_proc ON pg_proc.oid = aggfnoid
     UNION SELECT oprname FROM functions JOIN pg_operator ON oprcode = functions.oid
+    UNION SELECT lower(typname) FROM functions
+        JOIN pg_depend ON refclassid = 'pg_proc'::regclass AND refobjid = functions.oid
+        JOIN pg_constraint ON classid = 'pg_constraint'::regclass AND objid = pg_constraint.oid
+        JOIN pg_type ON pg_type.oid = contypid
+    UNION SELECT lower(pg_proc.proname) FROM functions JOIN pg_proc USING (oid)
+        JOIN pg_type ON pg_type.oid = proargtypes[0] AND typtype = 'c' WHERE pronargs = 1
     UNION SELECT lower(relname) FROM relations JOIN pg_class ON pg_class.oid = relations.oid
 """
 """What may write though it stands in a plain SELECT: volatile functions, and what calls one:
-aggregates, operators, views and policies. https://www.postgresql.org/docs/current/xfunc-volatility.html"""
+functions, aggregates, operators, domains, views, policies, and attributes that are functions.
+https://www.postgresql.org/docs/current/xfunc-volatility.html"""
 
 DEFERRABLE: Final = """
     SELECT format('%I.%I', nspname, conname), condeferred
@@ -113,7 +125,7 @@ def commit(connection: Any, heard: Iterable[str]) -> str:
             *([f"SET CONSTRAINTS {deferred} DEFERRED"] if deferred else []),
             "SET SESSION AUTHORIZATION DEFAULT; RESET ALL",
             *(said for said in heard if re.match(r"\s*(SET|SELECT)\b", said, re.IGNORECASE)),
-            "RELEASE SAVEPOINT sandbox; SAVEPOINT sandbox",
+            "RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness",
         ]
     )
 

@@ -5,12 +5,12 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any, Final
 
-BEGIN: Final = "BEGIN; SAVEPOINT sandbox"
+BEGIN: Final = "BEGIN; SAVEPOINT tests_harness"
 # Deferred foreign keys are checked as at a real COMMIT.
 CHECK: Final = "SELECT 1 FROM pragma_foreign_keys, pragma_foreign_key_check WHERE foreign_keys"
-COMMIT: Final = f"{CHECK}; RELEASE SAVEPOINT sandbox; SAVEPOINT sandbox"
-ROLLBACK: Final = "ROLLBACK TO SAVEPOINT sandbox"
-END: Final = "ROLLBACK TO SAVEPOINT sandbox; ROLLBACK"  # the first fails if it has been ended
+COMMIT: Final = f"{CHECK}; RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness"
+ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
+END: Final = "ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK"  # the first fails if it has been ended
 PING: Final = "SELECT 1"
 
 NOT_CODE: Final = re.compile(

@@ -95,6 +95,10 @@ class Sandbox:
         Raises:
             TransactionControlError: that is not possible, or the outer transaction has been ended.
         """
+        if self._recovery:
+            await asyncio.wait([self._recovery])
+        if self._turn.locked():  # by what outlives the test, as a task of a wider fixture
+            await self._stop()
         async with self._turn:
             self.writer = None
             if self._begun:
@@ -250,17 +254,21 @@ class Sandbox:
     async def _recover(self) -> None:
         """Let a cancelled statement end, roll its transaction back, and let the others go on."""
         try:
-            if self._running:
-                await asyncio.wait([self._running], timeout=CANCEL_AFTER)
-                if not self._running.done():
-                    await cancel(self.shared, self._server)
-                    await asyncio.wait([self._running], timeout=WAIT_LIMIT)
-                if not self._running.done():  # the server does not hear: the test is lost
-                    await greenlet_spawn(self.shared.terminate)
-                    await asyncio.wait([self._running])
+            await self._stop()
             await greenlet_spawn(partial(self.release, keeps=False))
         finally:
             self._turn.release()
+
+    async def _stop(self) -> None:
+        """Let the statement that runs end, of itself or not."""
+        if self._running:
+            await asyncio.wait([self._running], timeout=CANCEL_AFTER)
+            if not self._running.done():
+                await cancel(self.shared, self._server)
+                await asyncio.wait([self._running], timeout=WAIT_LIMIT)
+            if not self._running.done():  # the server does not hear: the test is lost
+                await greenlet_spawn(self.shared.terminate)
+                await asyncio.wait([self._running])
 
     def run(self, function: Callable[[], Any]) -> Any:
         """Call `function`, which uses the shared connection; see `_recover` for cancellation.
@@ -448,7 +456,7 @@ class SandboxConnection(DriverConnection):
         parts = [part for part in text.split(";") if part.strip()] or [""]
         is_plain_read = all(map(sql.READ.match, (part.lstrip("( \t\r\n") for part in parts)))
         if not self.is_set_up:
-            return self._hear(run, statement, is_read=is_plain_read)
+            return self._hear(run, statement, parameters, is_read=is_plain_read)
         is_ping = not self.is_checked_out and statement == sql.PING
         if is_ping or self.ignores(text):
             return None
@@ -472,6 +480,8 @@ class SandboxConnection(DriverConnection):
             if not is_plain_read and not PLAIN.match(text):
                 self.sandbox.is_worn = True
                 self.sandbox.writers = None  # other ones, perhaps
+            elif is_plain_read and writes:  # by a function, which may set variables, too
+                self.sandbox.is_worn = True
             if writes and (self.commits_itself or not self.is_checked_out):
                 self.sandbox.release(keeps=True)
             return result
@@ -495,13 +505,20 @@ class SandboxConnection(DriverConnection):
         if reason:
             raise TransactionControlError(f"{shorten(statement)!r} {reason}. {REAL_COMMITS}")
 
-    def _hear(self, run: Callable[[], Any], statement: str, *, is_read: bool) -> Any:
+    def _hear(
+        self, run: Callable[[], Any], statement: str, parameters: Any, *, is_read: bool
+    ) -> Any:
         """Execute what a listener for "connect" says, unless the shared one has heard it already.
 
         Raises:
             TransactionControlError: the shared one has heard something else.
         """
         heard = self.sandbox.heard
+        if parameters and not is_read:
+            raise TransactionControlError(
+                f"A listener for 'connect' says {shorten(statement)!r} with parameters, which the"
+                " sandbox could not say again. Write them into the statement."
+            )
         if is_read or self.is_first:
             heard |= {} if is_read else {statement: None}
             return self.sandbox.run(run)
