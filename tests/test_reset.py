@@ -135,6 +135,9 @@ from sqlalchemy import text
 # What a function does that a SELECT calls, and what would show it.
 HIDDEN = [
     ("UPDATE tags SET name = 'second'", "SELECT string_agg(t || name, '') FROM tags"),
+    ("UPDATE jobs SET task = 'rest'", "SELECT string_agg(task || written, '') FROM jobs"),
+    ("INSERT INTO people VALUES (2, 5)", "SELECT count(*) FROM people"),
+    ("SELECT lo_create(816)", "SELECT sum(oid::int) FROM pg_largeobject_metadata"),
     ("UPDATE animals SET name = 'emu'", "SELECT string_agg(name, '') FROM birds"),
     ("DELETE FROM measurements WHERE number > 7", "SELECT count(*) FROM measurements"),
     ("INSERT INTO orders DEFAULT VALUES", "SELECT coalesce(max(what), '') FROM log"),
@@ -400,3 +403,37 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+READ_ON = """
+import sqlite3
+
+from sqlalchemy import text
+
+kept = []
+
+
+async def test_somebody_reads_on(session, engine):
+    kept.append(sqlite3.connect(engine.url.database))
+    await session.execute(text("INSERT INTO items (name) VALUES ('a'), ('b')"))
+    await session.commit()
+    await session.close()
+    await engine.dispose()
+    kept[0].execute("PRAGMA journal_mode = DELETE")
+    reader = kept[0].execute("SELECT name FROM items")
+    assert reader.fetchone()
+    kept.append(reader)
+
+
+async def test_next_is_clean(session):
+    assert (await session.execute(text("SELECT name FROM items"))).all() == []
+    kept[0].close()
+"""
+
+
+def test_a_reader_beyond_the_pools_is_named(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite", isolation="reset")
+    (project.path / "tests/test_reader.py").write_text(READ_ON)
+    output = project.run("pytest", "tests/test_reader.py", exit_code=1)
+    assert "LeakError: This test has left a transaction open, not in a pool" in output
+    assert "2 passed, 1 error" in output

@@ -78,6 +78,18 @@ CREATE POLICY everything ON tags USING (true)
 
 ALTER TABLE tags ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY
 
+CREATE TABLE jobs (id int PRIMARY KEY, task text, written text)
+
+INSERT INTO jobs VALUES (1, 'sweep', 'today')
+
+CREATE TABLE people (id int PRIMARY KEY, age int)
+
+INSERT INTO people VALUES (1, -1)
+
+ALTER TABLE people ADD CONSTRAINT grown CHECK (age >= 0) NOT VALID
+
+SELECT lo_from_bytea(815, 'a logo')
+
 COMMENT ON TABLE animals IS 'Birds, for example.'
 
 CREATE FUNCTION run(statement text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE statement; END'

@@ -82,11 +82,17 @@ TABLES: Final = f"""
             AND tgenabled IN ('A', 'R')
         ) OR EXISTS (
             SELECT FROM pg_rewrite WHERE ev_class = pg_class.oid AND ev_enabled IN ('A', 'R')
+        ) OR EXISTS (
+            SELECT FROM pg_constraint LEFT JOIN pg_depend ON refclassid = 'pg_proc'::regclass
+            AND classid = 'pg_constraint'::regclass AND objid = pg_constraint.oid
+            WHERE conrelid = pg_class.oid AND contype = 'c'
+            AND (refobjid IS NOT NULL OR NOT convalidated)
         )
     {OWN} AND relkind = 'r'
 """
 """All tables, partitions among them, each with its size, the columns that can be written, and
-whether it has triggers or rules that would act on what this connection does, too."""
+whether it has triggers or rules that would act on what this connection does, too, or checks that
+its rows, or their order, may not satisfy."""
 
 SEQUENCES: Final = f"""
     SELECT format('%I.%I', nspname, relname), seqcache
@@ -150,6 +156,7 @@ FUNCTION: Final = """
     CREATE FUNCTION pg_temp.reset_database(
         OUT open_transactions text, OUT is_altered bool, OUT is_cached bool, OUT bloated text[]
     ) LANGUAGE plpgsql AS $function$
+    #variable_conflict use_column
     DECLARE
         age_of_test int := age(current_setting('{mark}.begin')::xid);
         written oid[];
@@ -173,8 +180,7 @@ FUNCTION: Final = """
             CASE task WHEN 0 THEN NULL; {tables} ELSE NULL; END CASE;
         END LOOP;
         {sequences}
-        -- Reference data in large objects is hardly anybody's.
-        PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+        PERFORM lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid NOT IN (0{large_objects});
         DELETE FROM {mark}.writes;
         PERFORM {begin};
     END $function$
@@ -202,8 +208,13 @@ class Reset:
 
         Raises:
             LeakError: a transaction was open. It has been ended; the database is what it was.
+            ServerError: rows could not be restored. The database has been made anew instead.
         """
-        open_transactions, was_altered, is_cached, bloated = self._call_function()
+        try:
+            open_transactions, was_altered, is_cached, bloated = self._call_function()
+        except ServerError:
+            self.renew()
+            raise
         if open_transactions:
             self._connection.query(f"SELECT pg_terminate_backend(pid, 5000) {SESSIONS}")
             self.run()
@@ -245,6 +256,7 @@ class Reset:
             else:
                 remade.append(str(oid))
         sequences = [self._sequence(*about) for about in query(SEQUENCES)]
+        large_objects = query("SELECT oid::bigint FROM pg_largeobject_metadata")
         query(
             "CREATE TEMPORARY TABLE pristine AS"
             f" SELECT {IDENTITY} AS identity FROM pg_class WHERE oid >= {FIRST}"
@@ -261,6 +273,7 @@ class Reset:
                 altered=f"SELECT sum(number) <> {number} OR bool_or(is_new) FROM ({changed}) c",
                 remade=", ".join(remade),
                 tables=" ".join(tables),
+                large_objects="".join(f", {oid}" for (oid,) in large_objects),
                 sequences=" ".join(sequences),
             )
         )

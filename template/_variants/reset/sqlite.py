@@ -5,6 +5,7 @@ tables, triggers. It goes back through SQLite's own backup, and only if the file
 """
 
 import sqlite3
+import time
 from typing import Final
 
 from .errors import LeakError
@@ -40,15 +41,15 @@ class Reset:
         """
         try:
             self._connection.execute("BEGIN IMMEDIATE").connection.rollback()
+            if self._version() != self._seen:  # our own writing does not change it
+                self._copy.backup(self._connection, progress=Patience())
+                self._seen = self._version()
         except sqlite3.OperationalError as error:
             self.renew()
             raise LeakError(
                 "This test has left a transaction open, not in a pool: another connection of this"
                 f" process, or another process, has locked {self._database.url.database}."
             ) from error
-        if self._version() != self._seen:  # our own writing does not change it
-            self._seen = self._version()
-            self._copy.backup(self._connection)
         return False
 
     def renew(self) -> None:
@@ -73,3 +74,17 @@ class Reset:
         """Return a number that is another one after somebody else has written to the file."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+
+class Patience:
+    """Ends a backup that waits for readers, which it would do for ever."""
+
+    def __init__(self) -> None:
+        """Begin to wait."""
+        self._deadline = time.monotonic() + PATIENCE
+
+    def __call__(self, status: int, *_: object) -> None:
+        """Raise sqlite3.OperationalError if there has been no progress for too long."""
+        is_waiting = status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        if is_waiting and time.monotonic() > self._deadline:
+            raise sqlite3.OperationalError("database is locked")
