@@ -92,8 +92,8 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "sandbox.py",
-        "            if self._running:\n",
-        "            if False:\n",
+        "        if self._running:\n",
+        "        if False:\n",
         "TestCancelledRequest",
         id="a cancelled statement is not waited for",
     ),
