@@ -25,8 +25,8 @@ KEPT: Final = 5
 """How many are kept: one for each branch that is worked on, say."""
 HARNESS: Final = Path(__file__).parent
 MIGRATIONS: Final = HARNESS.parents[1] / "migrations"
-LOCK: Final = f"{PREFIX}prepared_"
-"""Who holds it may make prepared databases, clone and drop them."""
+PREPARED: Final = f"{PREFIX}prepared_"
+"""What begins their names; and the lock of who makes, clones or drops them."""
 
 
 def make(database: Database) -> None:
@@ -56,7 +56,7 @@ def prepared(database: Database) -> Iterator[str]:
         pytest.exit.Exception: its schema cannot be made.
     """
     server = database.server
-    with server.lock(LOCK):
+    with server.lock(PREPARED):
         name = prepared_name(database)
         if not is_complete(server, name):
             server.create(database.name)
@@ -76,8 +76,8 @@ def prepared(database: Database) -> Iterator[str]:
 def drop_outdated(database: Database) -> None:
     """Drop all but the newest, at the end of the last process that is at work."""
     server = database.server
-    for name in server.databases(f"{PREFIX}prepared_")[KEPT:]:
-        with exit_on_failure(database), server.lock(LOCK):
+    for name in server.databases(PREPARED)[KEPT:]:
+        with exit_on_failure(database), server.lock(PREPARED):
             others = {process for _, process in databases_of_runs(server)} - {database.name}
             if not any(map(server.is_alive, others)):  # they may be about to clone it
                 with suppress(HarnessError):  # it may be another user's
@@ -87,7 +87,7 @@ def drop_outdated(database: Database) -> None:
 @cache
 def prepared_name(database: Database) -> str:
     """Return a name that is another one when anything has changed that the schema follows from."""
-    return f"{PREFIX}prepared_{inputs.digest(digest(database))[:8]}"
+    return f"{PREPARED}{inputs.digest(digest(database))[:8]}"
 
 
 @cache

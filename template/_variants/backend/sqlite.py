@@ -27,7 +27,6 @@ CLOSE_LIMIT: Final = 0.1
 OPENED: Final = WeakSet[Any]()
 """The driver's own connections."""
 DRIVER_CONNECTION: Final = "tests.harness: driver's connection"
-IS_SHARED: Final = "tests.harness: is shared"  # as a sandbox's is; then closing it closes nothing
 MARK: Final = 0x7E575  # the "application id" in the header of every database that is made here
 
 
@@ -44,7 +43,8 @@ def do_without_fsync(connection: DBAPIConnection, entry: ConnectionPoolEntry) ->
         cursor = connection.cursor()
         cursor.execute("PRAGMA synchronous = OFF")
         cursor.close()
-        entry.info[DRIVER_CONNECTION] = entry.driver_connection
+        if not hasattr(connection, "sandbox"):  # to close one of a sandbox's closes nothing
+            entry.info[DRIVER_CONNECTION] = entry.driver_connection
         with suppress(TypeError):  # a sync engine's: Ctrl-C ends its statements by itself
             OPENED.add(entry.driver_connection)
 
@@ -57,7 +57,7 @@ def cancel_statement(_: DBAPIConnection, entry: ConnectionPoolEntry, *__: object
     Not at once: while a cursor has rows to read, an interrupt meets the ROLLBACK that follows.
     https://www.sqlite.org/c3ref/interrupt.html
     """
-    if DRIVER_CONNECTION in entry.info and not entry.info.get(IS_SHARED):
+    if DRIVER_CONNECTION in entry.info:
         connection = entry.info[DRIVER_CONNECTION]
         try:
             asyncio.get_running_loop().call_later(CLOSE_LIMIT, interrupt, connection)

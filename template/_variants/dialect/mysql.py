@@ -9,9 +9,8 @@ from typing import Any, Final
 BEGIN: Final = "SAVEPOINT tests_harness_begin; SAVEPOINT tests_harness"
 COMMIT: Final = "SAVEPOINT tests_harness"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
-END: Final = (
-    "ROLLBACK TO SAVEPOINT tests_harness_begin; ROLLBACK"  # the first fails if it has been ended
-)
+# The first fails if the transaction has been ended.
+END: Final = "ROLLBACK TO SAVEPOINT tests_harness_begin; ROLLBACK"
 PING: Final = ""  # by a method of the driver
 
 NOT_CODE: Final = re.compile(

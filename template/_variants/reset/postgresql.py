@@ -239,10 +239,8 @@ class Reset:
 
     def _open(self) -> None:
         """Connect, have writes noted, copy the reference data, and create the function."""
-        self._connection = OwnConnection(self._database.url)
+        self._connection = OwnConnection(self._database.url, SETTINGS)
         query = self._connection.query
-        for setting in SETTINGS:
-            query(setting)
         may_restore = False  # by this role
         with suppress(ServerError):
             query(DO_WITHOUT_TRIGGERS)

@@ -6,6 +6,7 @@ tables, triggers. It goes back through SQLite's own backup, and only if the file
 
 import sqlite3
 import time
+from functools import partial
 from typing import Final
 
 from .errors import LeakError
@@ -41,9 +42,10 @@ class Reset:
         """
         try:
             self._connection.execute("BEGIN IMMEDIATE").connection.rollback()
-            if self._version() != self._seen:  # our own writing does not change it
-                self._copy.backup(self._connection, progress=Patience())
-                self._seen = self._version()
+            if (version := self._version()) != self._seen:  # our own writing does not change it
+                deadline = time.monotonic() + PATIENCE
+                self._copy.backup(self._connection, progress=partial(give_up, deadline))
+                self._seen = version
         except sqlite3.OperationalError as error:
             self.renew()
             raise LeakError(
@@ -76,15 +78,12 @@ class Reset:
         return int(version)
 
 
-class Patience:
-    """Ends a backup that waits for readers, which it would do for ever."""
+def give_up(deadline: float, status: int, *_: object) -> None:
+    """End a backup that waits for a reader, which it would do for ever.
 
-    def __init__(self) -> None:
-        """Begin to wait."""
-        self._deadline = time.monotonic() + PATIENCE
-
-    def __call__(self, status: int, *_: object) -> None:
-        """Raise sqlite3.OperationalError if there has been no progress for too long."""
-        is_waiting = status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-        if is_waiting and time.monotonic() > self._deadline:
-            raise sqlite3.OperationalError("database is locked")
+    Raises:
+        sqlite3.OperationalError: it still waits after the `deadline`, of the monotonic clock.
+    """
+    is_waiting = status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    if is_waiting and time.monotonic() > deadline:
+        raise sqlite3.OperationalError("database is locked")

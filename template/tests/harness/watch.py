@@ -444,7 +444,6 @@ class Watch:
         if is_shared and loop not in (None, self._loop):
             raise self._wrong_loop(self._loop, "the test", self._thread)
         opened_with = loop, dialect, args, options
-        entry.info["tests.harness: is shared"] = self._source is not None
         state = State(self, self._source, entry, loop, opened_with, opened_by=self._who())
         if self._source:
             guarded = self._source.connect(dialect, args, options)
