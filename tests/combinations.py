@@ -46,7 +46,7 @@ BACKENDS: Final = {
     "aiomysql": "mysql",
 }
 ISOLATIONS: Final = ("savepoint", "reset", "clone", "create_drop")
-LOOP_SCOPES: Final = ("session", "package", "module", "class", "function")
+LOOP_SCOPES: Final = ("session", "module", "class", "function")
 RUNNERS: Final = ("pytest-asyncio", "anyio")
 
 COMBINATIONS: Final = [

@@ -190,7 +190,7 @@ ROUTE = [
     {"driver": "aiosqlite"},
     {"driver": "asyncmy"},
     {"driver": "aiomysql", "isolation": "reset"},
-    {"loop_scope": "package"},
+    {"loop_scope": "class"},
     {"runner": "anyio"},
     {"driver": "asyncpg", "loop_scope": "module"},
     {"isolation": "clone", "schema": "models"},

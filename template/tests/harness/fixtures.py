@@ -15,8 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .answers import LOOP_SCOPE
 from .application import get_app, get_engine
+from .database.lifecycle import Database
 from .errors import CommitFirstError, HarnessError
-from .lifecycle import Database
 
 
 @pytest.fixture(scope=LOOP_SCOPE)

@@ -1,0 +1,17 @@
+"""Cloning a database."""
+
+from .server import Server
+
+
+def is_complete(server: Server, name: str) -> bool:
+    """Tell whether the database `name` is there; it is cloned as a whole, or not at all."""
+    return name in server.databases(name)
+
+
+def clone(server: Server, source: str, name: str) -> None:
+    """Create the database `name` as a copy of `source`, its mark included.
+
+    Raises:
+        ServerError: it exists, or cannot be created.
+    """
+    server.create_as(name, f'TEMPLATE "{source}"')

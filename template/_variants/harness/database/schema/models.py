@@ -1,0 +1,26 @@
+"""The tests' schema, made from the models."""
+
+import asyncio
+
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from ..application import get_metadata
+from .lifecycle import Database
+from .thread import outside_loops
+
+test_tables = MetaData()
+"""Tables that only tests need; they are created beside the application's."""
+
+
+def create_schema(database: Database) -> None:
+    """Create all tables in the empty `database`."""
+    outside_loops(asyncio.run, create_all(database))
+
+
+async def create_all(database: Database) -> None:
+    """Create the tables of the application and those of tests."""
+    async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
+        await connection.run_sync(get_metadata().create_all)
+        await connection.run_sync(test_tables.create_all)

@@ -1,0 +1,86 @@
+"""Returns the database to what it was before any test, by copying it back.
+
+A copy in memory has the pages of the file as they were, so it has everything: rows, counters,
+tables, triggers. It goes back through SQLite's own backup, and only if the file was written to.
+"""
+
+import sqlite3
+import time
+from functools import partial
+from typing import Final
+
+from ..database.lifecycle import Database
+from ..database.prepared import renew
+from ..errors import LeakError
+
+TRANSACTION_TIMEOUT: Final = 3
+"""Seconds for a transaction to end after its test, such as that of a connection just closed."""
+
+
+class Reset:
+    """Returns a database to what it is now, again and again."""
+
+    def __init__(self, database: Database) -> None:
+        """Look at `database`, to which no test has written yet."""
+        self._database = database
+        self._seen = 0
+        self._copy = sqlite3.connect(":memory:")
+        self._open()
+        self._connection.backup(self._copy)
+
+    def run(self) -> bool:
+        """Return the database to what it was.
+
+        Returns:
+            Whether its file is another one by now, which other connections do not use.
+
+        Raises:
+            LeakError: a transaction was open. The database is what it was, in a new file.
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE").connection.rollback()
+            if (version := self._version()) != self._seen:  # our own writing does not change it
+                deadline = time.monotonic() + TRANSACTION_TIMEOUT
+                self._copy.backup(self._connection, progress=partial(give_up, deadline))
+                self._seen = version
+        except sqlite3.OperationalError as error:
+            self.renew()
+            raise LeakError(
+                "This test has left a transaction open, not in a pool: another connection of this"
+                f" process, or another process, has locked {self._database.url.database}."
+            ) from error
+        return False
+
+    def renew(self) -> None:
+        """Make the tables anew, in a new file."""
+        self._connection.close()
+        renew(self._database)
+        self._open()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._connection.close()
+        self._copy.close()
+
+    def _open(self) -> None:
+        self._connection = sqlite3.connect(
+            str(self._database.url.database), timeout=TRANSACTION_TIMEOUT, isolation_level=None
+        )
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._seen = self._version()
+
+    def _version(self) -> int:
+        """Return a number that is another one after somebody else has written to the file."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+
+def give_up(deadline: float, status: int, *_: object) -> None:
+    """End a backup that waits for a reader, which it would do for ever.
+
+    Raises:
+        sqlite3.OperationalError: it still waits after the `deadline`, of the monotonic clock.
+    """
+    is_waiting = status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    if is_waiting and time.monotonic() > deadline:
+        raise sqlite3.OperationalError("database is locked")

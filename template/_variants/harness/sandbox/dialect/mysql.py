@@ -1,0 +1,104 @@
+"""What the sandbox must know of MariaDB and MySQL."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+# The drivers connect with autocommit off, so the first statement begins the transaction. To set
+# a savepoint again is to move it; the one that never moves is gone if a procedure has committed.
+BEGIN: Final = "SAVEPOINT tests_harness_begin; SAVEPOINT tests_harness"
+COMMIT: Final = "SAVEPOINT tests_harness"
+ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
+# The first fails if the transaction has been ended.
+END: Final = "ROLLBACK TO SAVEPOINT tests_harness_begin; ROLLBACK"
+PING: Final = ""  # by a method of the driver
+
+NOT_CODE: Final = re.compile(
+    r"--\s[^\n]*|#[^\n]*|/\*(?!!).*?\*/|(?P<literal>'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\")"
+    r"|(?P<name>`(?:[^`]|``)*`)",
+    re.DOTALL,
+)
+"""Comments, literals, and names in quotes."""
+READ: Final = re.compile(
+    r"(SELECT|VALUES|SHOW|DESCRIBE|EXPLAIN|WITH(?!.*\b(UPDATE|DELETE)\b))\b"
+    r"(?!.*\b(INTO|FOR\s+UPDATE|FOR\s+SHARE|LOCK\s+IN\s+SHARE\s+MODE|NEXT(VAL|\s+VALUE)|SETVAL)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A statement that neither writes nor locks, if it calls no function that does."""
+
+BEGINNING: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
+ENDING: Final = re.compile(
+    r"(BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO)|XA)\b", re.IGNORECASE
+)
+REFUSED: Final = (
+    (
+        re.compile(
+            r"((CREATE|DROP)\s+TEMPORARY|SET(?!\s+STATEMENT)(?!.*\bAUTOCOMMIT\b)|PREPARE|HANDLER)\b"
+            r"|.*((?<![\w@`])@\w|\b(GET|RELEASE|RELEASE_ALL|IS_FREE|IS_USED)_LOCKS?\s*\("
+            r"|\b(LAST_INSERT_ID|FOUND_ROWS|ROW_COUNT|LASTVAL)\s*\(|\bPREVIOUS\s+VALUE\b"
+            r"|@@(SESSION\s*\.\s*)?(AUTOCOMMIT|IN_TRANSACTION|LAST_INSERT_ID|IDENTITY)\b)",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        "is for one session, and in the sandbox all share one",
+    ),
+    (
+        # https://mariadb.com/kb/en/sql-statements-that-cause-an-implicit-commit/
+        re.compile(
+            r"(CREATE|DROP|ALTER|RENAME|TRUNCATE|GRANT|REVOKE|LOCK|UNLOCK|ANALYZE|CHECK|OPTIMIZE"
+            r"|REPAIR|FLUSH|RESET|INSTALL|UNINSTALL|EXECUTE|SET)\b|.*/\*!",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        "commits by itself on this database, which would end the sandbox's transaction",
+    ),
+)
+
+WRITERS: Final = """
+    WITH RECURSIVE callers (name, ending) AS (
+        SELECT routine_name, '(' FROM information_schema.routines
+        WHERE routine_schema = DATABASE() AND routine_type = 'FUNCTION'
+        UNION
+        SELECT table_name, '' FROM callers JOIN information_schema.views
+        ON LOCATE(CONCAT('`', name, '`'), view_definition) WHERE table_schema = DATABASE()
+    )
+    SELECT CONCAT(LOWER(name), ending) FROM callers
+"""
+"""What may write though it stands in a plain SELECT: stored functions, and views that call one."""
+
+
+def refusal(statement: str, parameters: Any) -> str | None:
+    """Tell why the sandbox cannot show what `statement` does, if it cannot."""
+    return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
+
+
+def writers(connection: Any) -> set[str]:
+    """Return names that a statement must not contain to be a plain read."""
+    cursor = connection.cursor()
+    cursor.execute(WRITERS)
+    return {name for (name,) in cursor.fetchall()}
+
+
+def commit(connection: Any, setup_statements: Iterable[str]) -> str:
+    """Return the statement that moves the savepoint forward."""
+    return COMMIT
+
+
+def send(connection: Any, statements: str) -> None:
+    """Execute statements without parameters.
+
+    Raises:
+        RuntimeError: the test has written to a table that a rollback does not undo.
+    """
+    cursor = connection.cursor()
+    for statement in statements.split("; "):
+        cursor.execute(statement)
+    if statements == END:
+        cursor.execute("SHOW WARNINGS")
+        for _, code, warning in cursor.fetchall():
+            if code == 1196:  # ER_WARNING_NOT_COMPLETE_ROLLBACK
+                raise RuntimeError(f"{warning}, as those of MyISAM and MEMORY")
+    cursor.close()
+
+
+def aborted(connection: Any) -> Exception | None:
+    """Tell that a failed statement undoes itself only; the transaction goes on."""
+    return None

@@ -1,0 +1,160 @@
+"""What the sandbox must know of PostgreSQL."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+BEGIN: Final = "BEGIN; SAVEPOINT tests_harness"
+ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
+# The first fails if the transaction has been ended; the last two end what is of the session.
+END: Final = (
+    "ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK;"
+    " SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES"
+)
+CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
+"""What a real COMMIT begins with: deferred triggers run, deferred constraints are checked."""
+PING: Final = ";"
+
+NOT_CODE: Final = re.compile(
+    r"--[^\n]*|/\*.*?\*/|(?P<literal>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(\w*)\$.*?\$\2\$)"
+    r'|(?P<name>"(?:[^"]|"")*")',
+    re.DOTALL,
+)
+"""Comments, literals, and names in quotes."""
+READ: Final = re.compile(
+    r"(SELECT|VALUES|TABLE|SHOW|EXPLAIN(?!.*\bANALY[SZ]E)|WITH(?!.*\b(INSERT|UPDATE|DELETE|MERGE)\b))\b"
+    r"(?!.*(\bINTO\b|\bFOR\s+(NO\s+KEY\s+)?UPDATE\b|\bFOR\s+(KEY\s+)?SHARE\b|U&|"
+    r'\b(set_config|setval|lo_\w+|lowrite|pg_notify|pg_(try_)?advisory\w*|\w+_to_xml\w*)"?\s*\())',
+    re.IGNORECASE | re.DOTALL,
+)
+"""A statement that neither writes nor locks, if it calls no function that does."""
+BEGINNING: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
+ENDING: Final = re.compile(
+    r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!(\s+WORK|\s+TRANSACTION)?\s+TO))\b",
+    re.IGNORECASE,
+)
+REFUSED: Final = (
+    (re.compile(r"COPY\b", re.IGNORECASE), "speaks with the driver past the sandbox"),
+    (
+        re.compile(
+            r"(CREATE|DROP)\b.*\bINDEX\s+CONCURRENTLY\b|REINDEX\b.*\bCONCURRENTLY\b|VACUUM\b"
+            r"|(CREATE|DROP)\s+(DATABASE|TABLESPACE|SUBSCRIPTION)\b|ALTER\s+SYSTEM\b",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        "is not possible in a transaction, and the sandbox is one",
+    ),
+    (
+        re.compile(r"SET\s+(SESSION\s+CHARACTERISTICS|(LOCAL\s+)?TRANSACTION)\b", re.IGNORECASE),
+        "would change all transactions of the test, which are one in the sandbox",
+    ),
+    (
+        re.compile(
+            r"(SET(?!\s+(LOCAL|CONSTRAINTS))|RESET|DECLARE|PREPARE|DEALLOCATE|DISCARD|LISTEN|UNLISTEN"
+            r"|CREATE\s+((LOCAL|GLOBAL)\s+)?TEMP\w*|SELECT\b.*\bINTO\s+((LOCAL|GLOBAL)\s+)?TEMP\w*)\b"
+            r'|.*\b(pg_(try_)?advisory_(un)?lock\w*|currval|lastval)"?\s*\(|.*\bpg_temp\s*\.'
+            r'|.*\bset_config"?\s*\(.*[\s,(]f(alse)?\s*[,)}]',
+            re.IGNORECASE | re.DOTALL,
+        ),
+        "is for one session, and in the sandbox all share one",
+    ),
+)
+
+WRITERS: Final = """
+    WITH RECURSIVE functions AS (
+        SELECT oid, proname FROM pg_proc
+        WHERE oid >= 16384 AND provolatile = 'v' AND prorettype <> 'trigger'::regtype
+        UNION
+        SELECT caller.oid, caller.proname FROM functions
+        JOIN pg_proc caller ON caller.oid >= 16384
+        AND strpos(lower(caller.prosrc), lower(functions.proname)) > 0
+    ), relations AS (
+        SELECT coalesce(ev_class, polrelid) AS oid FROM functions
+        JOIN pg_depend ON refclassid = 'pg_proc'::regclass AND refobjid = functions.oid
+        LEFT JOIN pg_rewrite ON classid = 'pg_rewrite'::regclass AND objid = pg_rewrite.oid
+        LEFT JOIN pg_policy ON classid = 'pg_policy'::regclass AND objid = pg_policy.oid
+        UNION
+        SELECT ev_class FROM relations
+        JOIN pg_depend ON refclassid = 'pg_class'::regclass AND refobjid = relations.oid
+        JOIN pg_rewrite ON classid = 'pg_rewrite'::regclass AND objid = pg_rewrite.oid
+    )
+    SELECT lower(proname) || '(' FROM functions
+    UNION SELECT lower(pg_proc.proname) || '(' FROM functions JOIN pg_aggregate
+        ON functions.oid IN (aggtransfn, aggfinalfn) JOIN pg_proc ON pg_proc.oid = aggfnoid
+    UNION SELECT oprname FROM functions JOIN pg_operator ON oprcode = functions.oid
+    UNION SELECT lower(typname) FROM functions
+        JOIN pg_depend ON refclassid = 'pg_proc'::regclass AND refobjid = functions.oid
+        JOIN pg_constraint ON classid = 'pg_constraint'::regclass AND objid = pg_constraint.oid
+        JOIN pg_type ON pg_type.oid = contypid
+    UNION SELECT lower(pg_proc.proname) FROM functions JOIN pg_proc USING (oid)
+        JOIN pg_type ON pg_type.oid = proargtypes[0] AND typtype = 'c' WHERE pronargs = 1
+    UNION SELECT lower(relname) FROM relations JOIN pg_class ON pg_class.oid = relations.oid
+"""
+"""What may write though it stands in a plain SELECT: volatile functions, and what calls one:
+functions, aggregates, operators, domains, views, policies, and attributes that are functions.
+https://www.postgresql.org/docs/current/xfunc-volatility.html"""
+
+SETTING: Final = re.compile(r"\s*(SET|SELECT)\b", re.IGNORECASE)
+DEFERRABLE: Final = """
+    SELECT format('%I.%I', nspname, conname), condeferred
+    FROM pg_constraint JOIN pg_namespace ON pg_namespace.oid = connamespace WHERE condeferrable
+"""
+
+
+def refusal(statement: str, parameters: Any) -> str | None:
+    """Tell why the sandbox cannot show what `statement` does, if it cannot."""
+    if "set_config" in statement.lower():
+        statement = f"{statement} {parameters}"  # of which one says how long the setting lasts
+    return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
+
+
+def writers(connection: Any) -> set[str]:
+    """Return names that a statement must not contain to be a plain read."""
+    return {name for (name,) in query(connection, WRITERS)}
+
+
+def commit(connection: Any, setup_statements: Iterable[str]) -> str:
+    """Return the statements that move the savepoint forward.
+
+    Constraints are checked, and deferred again that are deferred by default. What was set for the
+    transaction ends, by whatever way it was set; what listeners for "connect" have set does not.
+    """
+    constraints = query(connection, DEFERRABLE)
+    deferred = ", ".join(name for name, is_deferred in constraints if is_deferred)
+    return "; ".join(
+        [
+            *([CHECK] if constraints else []),
+            *([f"SET CONSTRAINTS {deferred} DEFERRED"] if deferred else []),
+            "SET SESSION AUTHORIZATION DEFAULT; RESET ALL",
+            *filter(SETTING.match, setup_statements),
+            "RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness",
+        ]
+    )
+
+
+def send(connection: Any, statements: str) -> None:
+    """Execute statements without parameters, in one round trip or two.
+
+    Raises:
+        DBAPI's IntegrityError, or what else a check that was deferred to the commit raises.
+    """
+    if statements.startswith(CHECK):  # by a cursor, which raises what SQLAlchemy knows
+        connection.cursor().execute(CHECK)
+        statements = statements.removeprefix(f"{CHECK}; ")
+    connection.run_async(lambda driver: driver.execute(statements))
+
+
+def query(connection: Any, statement: str) -> list[Any]:
+    """Return the rows of a statement without parameters."""
+    cursor = connection.cursor()
+    cursor.execute(statement)
+    rows: list[Any] = cursor.fetchall()
+    return rows
+
+
+def aborted(connection: Any) -> Exception | None:
+    """Return the error that every statement gets if a failed one has aborted the transaction."""
+    try:
+        connection.cursor().execute("SELECT 1")
+    except Exception as error:
+        return error
+    return None

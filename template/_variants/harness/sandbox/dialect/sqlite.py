@@ -1,0 +1,86 @@
+"""What the sandbox must know of SQLite."""
+
+import re
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, Final
+
+BEGIN: Final = "BEGIN; SAVEPOINT tests_harness"
+# Deferred foreign keys are checked as at a real COMMIT.
+CHECK: Final = "SELECT 1 FROM pragma_foreign_keys, pragma_foreign_key_check WHERE foreign_keys"
+COMMIT: Final = f"{CHECK}; RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness"
+ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
+END: Final = "ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK"  # the first fails if it has been ended
+PING: Final = "SELECT 1"
+
+NOT_CODE: Final = re.compile(
+    r"--[^\n]*|/\*.*?(\*/|\Z)|(?P<literal>'(?:[^']|'')*')"
+    r'|(?P<name>"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\])',
+    re.DOTALL,
+)
+"""Comments, literals, and names in quotes."""
+READ: Final = re.compile(
+    r"(SELECT|VALUES|EXPLAIN|PRAGMA(?!.*=)"
+    r"|BEGIN(?!\s+(IMMEDIATE|EXCLUSIVE))|WITH(?!.*\b(INSERT|UPDATE|DELETE|REPLACE)\b))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A statement that neither writes nor locks."""
+
+BEGINNING: Final = re.compile(r"BEGIN\b", re.IGNORECASE)
+ENDING: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
+REFUSED: Final = (
+    (
+        re.compile(
+            r"(ATTACH|DETACH|VACUUM|PRAGMA\s+(\w+\.)?(wal_checkpoint|incremental_vacuum))\b",
+            re.IGNORECASE,
+        ),
+        "is not possible in a transaction, and the sandbox is one",
+    ),
+    (
+        re.compile(
+            r"CREATE\s+TEMP\w*\b|.*(\btemp\s*\.|\b(last_insert_rowid|changes|total_changes)\s*\()"
+            r"|PRAGMA\s+(\w+\.)?(\w+\s*=|(?!\w+_(list|info|xinfo|check)\b|quick_check\b)\w+\s*\()",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        "is for one session, and in the sandbox all share one",
+    ),
+    (
+        re.compile(r".*\bOR\s+(ROLLBACK|FAIL)\b", re.IGNORECASE | re.DOTALL),
+        "undoes more or less than the statement where it fails, and in the sandbox all share one"
+        " transaction",
+    ),
+)
+
+
+def refusal(statement: str, parameters: Any) -> str | None:
+    """Tell why the sandbox cannot show what `statement` does, if it cannot."""
+    return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
+
+
+def writers(connection: Any) -> set[str]:
+    """Tell that nothing writes in a plain SELECT."""
+    return set()
+
+
+def commit(connection: Any, setup_statements: Iterable[str]) -> str:
+    """Return the statements that move the savepoint forward."""
+    return COMMIT
+
+
+def send(connection: Any, statements: str) -> None:
+    """Execute statements without parameters.
+
+    Raises:
+        sqlite3.IntegrityError: a foreign key is violated that was deferred to the commit.
+    """
+    cursor = connection.cursor()
+    for statement in statements.split("; "):
+        cursor.execute(statement)
+        if statement == CHECK and cursor.fetchone():
+            raise sqlite3.IntegrityError("FOREIGN KEY constraint failed")
+    cursor.close()
+
+
+def aborted(connection: Any) -> Exception | None:
+    """Tell that a failed statement undoes itself only; the transaction goes on."""
+    return None

@@ -1,0 +1,41 @@
+"""Undoes real commits: they are reset, as to clone a database is slow here."""
+
+from ..database.lifecycle import Database
+from ..database.prepared import renew
+from ..reset.reset import Reset
+
+
+class RealCommits:
+    """Gives tests with real commits a database that is as new."""
+
+    def __init__(self, database: Database) -> None:
+        """Undo what is committed to `database`."""
+        self._database = database
+        self._reset: Reset | None = None
+        self.is_used = False  # also if all was rolled back: counters go on
+
+    def begin(self) -> None:
+        """Give the test a database that is as new."""
+        if self._reset is None:
+            renew(self._database)
+            self._reset = Reset(self._database)
+        elif self.is_used:
+            self._reset.run()
+        self.is_used = True
+
+    def undo(self) -> None:
+        """Return the database to what it was.
+
+        Raises:
+            LeakError: a transaction was open. It has been ended; the database is what it was.
+        """
+        if self._reset is None:
+            renew(self._database)
+        else:
+            self._reset.run()
+        self.is_used = False
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._reset is not None:
+            self._reset.close()

@@ -1,0 +1,17 @@
+"""Watches over what could reach from one test into another: event loops, connections, tasks.
+
+Every connection that SQLAlchemy opens to the tests' database is opened here, behind a thin proxy
+that refuses to be used on another event loop than its own; a driver would notice that late, at
+some later statement, or never. When a test ends, what it has left open is named, and closed.
+
+All of it hangs on SQLAlchemy's public events, so it works for any engine, wherever that lives.
+
+    plugin.py     begins, with the run and with each loop
+    watch.py      opens connections, and ends what a test has left open
+    guard.py      the proxy, and what is known of a connection
+    who.py        who is at work: the test, the fixture, the line of the project
+    loops.py      what is said of a wrong event loop
+    interrupt.py  ends what an interrupted test leaves running
+    runner.py     what depends on the plugin that runs async tests
+    tasks.py      the harness's own tasks
+"""

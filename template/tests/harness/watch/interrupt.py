@@ -1,0 +1,62 @@
+"""Ends what an interrupted test leaves running, as pytest-timeout and Ctrl-C interrupt it."""
+
+import asyncio
+from collections.abc import Iterator
+from traceback import walk_tb
+from typing import Final
+
+import pytest
+
+from ..database.lifecycle import Database
+from .watch import TASK_CANCEL_TIMEOUT, Watch
+
+STATEMENT_CANCEL_TIMEOUT: Final = 1
+"""Seconds that tasks may take to end once their statements are cancelled."""
+
+
+class Interrupt:
+    """Ends the tasks that an exception leaves behind which none of them has raised.
+
+    They would go on while fixtures end, which would wait for their statements. (It is a plugin of
+    pytest's.)
+    """
+
+    def __init__(self, database: Database, watch: Watch) -> None:
+        """End what runs on `database` during the test that `watch` is over."""
+        self._database = database
+        self._watch = watch
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self) -> Iterator[None]:
+        """End what is set up when somebody interrupts the loop."""
+        return (yield from self._end_interrupted())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        """End the test when somebody interrupts the loop."""
+        if loop := self._watch.loop:
+            self._watch.tasks_before = asyncio.all_tasks(loop)
+        return (yield from self._end_interrupted())
+
+    def _end_interrupted(self) -> Iterator[None]:
+        try:
+            return (yield)
+        except BaseException as error:
+            places = [frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)]
+            if (loop := self._watch.loop) and "run_forever" in places:
+                loop.run_until_complete(self._end_unfinished())
+            raise
+
+    async def _end_unfinished(self) -> None:
+        """Cancel all statements, then all tasks of what is run now that go on nevertheless."""
+        tasks = asyncio.all_tasks() - self._watch.tasks_before - {asyncio.current_task()}
+        self._database.server.cancel_statements(self._database.name)
+        if tasks:
+            await asyncio.wait(tasks, timeout=STATEMENT_CANCEL_TIMEOUT)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=TASK_CANCEL_TIMEOUT)
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.exception()  # nobody else wants to know

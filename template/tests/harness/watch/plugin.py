@@ -1,0 +1,37 @@
+"""The watch as a plugin of pytest's. It begins before the application is imported."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+
+from ..answers import LOOP_SCOPE
+from ..database.lifecycle import DATABASE
+from .interrupt import Interrupt
+from .loops import Loops
+from .watch import Watch
+from .who import Who
+
+WATCH: Final = pytest.StashKey[Watch]()
+
+
+def start(config: pytest.Config) -> None:
+    """Watch over the run's database."""
+    database = config.stash[DATABASE]
+    who = Who(config.rootpath)
+    watch = config.stash[WATCH] = Watch(database, Loops(config, database.url, who), who)
+    config.pluginmanager.register(who)
+    config.pluginmanager.register(Interrupt(database, watch))
+
+
+@pytest.fixture(scope="session")
+def harness_watch(pytestconfig: pytest.Config) -> Watch:
+    """What watches over loops, connections and tasks."""
+    return pytestconfig.stash[WATCH]
+
+
+@pytest.fixture(scope=LOOP_SCOPE, autouse=True)
+async def harness_end_loop(harness_watch: Watch) -> AsyncIterator[None]:
+    """Close connections as the last thing on each loop: nobody could use or close them later."""
+    yield
+    await harness_watch.close_connections()

@@ -1,0 +1,215 @@
+"""Opens the connections of a test, and ends what it has left open: connections, and tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from sqlalchemy import Connection, Dialect, Engine, ExceptionContext, event
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
+
+from ..application import get_engine
+from ..database.lifecycle import Database
+from ..database.thread import is_harness
+from ..errors import HarnessError, LeakError, OutsideTestError, WrongLoopError
+from .guard import STATEMENT, UNWANTED, GuardedConnection, State, close, connect, describe
+from .loops import Loops, running_loop
+from .runner import runner_tasks
+from .tasks import is_own
+from .who import Who, name
+
+TASK_END_TIMEOUT: Final = 0.1
+"""Seconds that a task may take to end by itself after its test."""
+TASK_CANCEL_TIMEOUT: Final = 5
+"""Seconds that it may take to end once it is cancelled."""
+
+LOCKED: Final = re.compile(r"lock timeout|lock wait timeout|database is locked", re.IGNORECASE)
+"""What a database says when a statement has waited too long for the transaction of another."""
+
+Connect = Callable[[Dialect, list[Any], dict[str, Any]], Any]
+"""Opens a DBAPI connection of a dialect with arguments and options."""
+
+
+class Watch:
+    """Watches over the connections to one database, and over one test at a time."""
+
+    def __init__(self, database: Database, loops: Loops, who: Who) -> None:
+        """Watch over `database`; errors name what `loops` and `who` know."""
+        self._name = database.name  # no other has it
+        self._loops = loops
+        self._who = who
+        self._thread = threading.get_ident()
+        self._shared: Connect | None = None  # what opens connections for the test that runs
+        self.connect: Connect = connect
+        self.guard: Callable[[Any, State], GuardedConnection] = GuardedConnection
+        self.connections = set[GuardedConnection]()  # all that are open
+        self.loop: asyncio.AbstractEventLoop | None = None  # of the test, while one runs
+        self.tasks_before = set[asyncio.Task[Any]]()  # what is run now
+        event.listen(Engine, "do_connect", self._connect)
+        event.listen(Pool, "checkout", self._check_out)
+        event.listen(Pool, "checkin", self._check_in)
+        event.listen(Engine, "before_cursor_execute", self._begin)
+        event.listen(Engine, "commit", self._end)
+        event.listen(Engine, "rollback", self._end)
+        event.listen(Engine, "handle_error", self._explain_lock)
+
+    @asynccontextmanager
+    async def over_test(self, shared: Connect | None = None) -> AsyncIterator[None]:
+        """Watch over a test.
+
+        Args:
+            shared: what opens connections that share a real one, if they do.
+
+        Raises:
+            LeakError: it has left tasks running, or connections checked out.
+            WrongLoopError: it has left connections in a pool that work on another loop.
+        """
+        self._shared, self.loop = shared, asyncio.get_running_loop()
+        self.tasks_before = tasks = asyncio.all_tasks()
+        connections = {*self.connections}
+        try:
+            yield
+        finally:
+            try:
+                leaks = [*await self._end_tasks(tasks), *await self._end_connections()]
+                strays = await self._end_strays(connections)
+                await self._end_unwanted()
+            finally:
+                self.loop = None
+        if leaks:
+            raise LeakError("\n* ".join(("This test has left open", *leaks)))
+        if strays:
+            raise strays[0]
+
+    async def close_connections(self) -> None:
+        """Close what the pools of all engines keep open on this loop, and those of sync engines.
+
+        So an engine may outlive its loops, or the database, and need not be disposed of.
+        """
+        for connection in [*self.connections]:
+            if connection.state.loop in (None, asyncio.get_running_loop()):
+                await close(connection)
+
+    async def _end_tasks(self, before: set[asyncio.Task[Any]]) -> list[str]:
+        """End the tasks that were not there `before`; describe those that do not end themselves."""
+        tasks = asyncio.all_tasks() - before - runner_tasks()
+        running = {task for task in tasks if not is_own(task)}
+        if running:
+            _, running = await asyncio.wait(running, timeout=TASK_END_TIMEOUT)
+        leaks = [
+            f"the task {self._who.describe(task)}. Await it, or cancel it."
+            for task in running
+            # SQLAlchemy's own never ends if it is cancelled while it closes a connection.
+            if not name(task).endswith("_terminate_graceful_close")
+        ]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=TASK_CANCEL_TIMEOUT)
+        return leaks
+
+    async def _end_connections(self) -> list[str]:
+        """Close the connections that are checked out; describe them."""
+        left = [connection for connection in self.connections if connection.state.checked_out]
+        advice = "Close it, or its session; `async with` does."
+        leaks = [f"{describe(connection.state)}. {advice}" for connection in left]
+        for connection in left:
+            await close(connection)
+            connection.state.is_over = True
+        return leaks
+
+    async def _end_strays(self, before: set[GuardedConnection]) -> list[WrongLoopError]:
+        """Close the connections that the test leaves in a pool, but for another loop than its own;
+        return what to say of them."""
+        place = f"It is left in a pool, where the test's {self._loops.describe(self.loop)}"
+        errors = []
+        for connection in {*self.connections} - before:
+            state = connection.state
+            if state.loop not in (None, self.loop):
+                await close(connection)
+                misuse = f"{place} would use it."
+                errors.append(self._loops.error(state.loop, state.opened_by, state.thread, misuse))
+        return errors
+
+    async def _end_unwanted(self) -> None:
+        """Close the connections that nobody waited for any more when they were there."""
+        for opening in [task for task in UNWANTED if task.get_loop() is self.loop]:
+            UNWANTED.discard(opening)
+            await asyncio.wait([opening], timeout=TASK_CANCEL_TIMEOUT)
+            if not opening.cancel() and not opening.cancelled() and not opening.exception():
+                await greenlet_spawn(opening.result().close)
+
+    def _refusal(self, state: State) -> HarnessError:
+        """Return the error that says why a connection cannot be used."""
+        if state.is_over:
+            return LeakError(
+                f"This is a connection of a test that is over, left open by {state.owner}. It is"
+                f" used by {self._who}."
+            )
+        return self._loops.error(state.loop, state.opened_by, state.thread)
+
+    def _refuse_outside_tests(self) -> None:
+        if self._who.is_wide_fixture or not self.loop:
+            raise OutsideTestError(
+                f"The database is used outside of a test, by {self._who}: what is written there"
+                " would reach into tests. Use it in tests and in function-scoped fixtures. Data"
+                " that all tests see belongs where the schema is made: in a migration."
+            )
+
+    def _connect(
+        self,
+        dialect: Dialect,
+        entry: ConnectionPoolEntry,
+        args: list[Any],
+        options: dict[str, Any],
+    ) -> GuardedConnection | None:
+        asked_for = (*args, *options.values())
+        if is_harness.get() or not any(self._name in str(value) for value in asked_for):
+            return None  # connect as always
+        self._refuse_outside_tests()
+        loop = running_loop() if dialect.is_async else None
+        # Another engine may serve another loop, if that is disposed of. The application's would
+        # work there or not, depending on what is in its pool.
+        is_of_test = self._shared or dialect is get_engine().dialect
+        if is_of_test and loop not in (None, self.loop):
+            raise self._loops.error(self.loop, "the test", self._thread)
+        state = State(entry, loop, str(self._who), self._refusal, self.connections)
+        connection = self.guard((self._shared or self.connect)(dialect, args, options), state)
+        self.connections.add(connection)
+        return connection
+
+    def _check_out(
+        self, connection: Any, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection
+    ) -> None:
+        if isinstance(connection, GuardedConnection):
+            state = connection.state
+            self._refuse_outside_tests()
+            if state.loop not in (None, running_loop()):
+                raise self._refusal(state)
+            state.checked_out, state.owner = proxy, str(self._who)
+
+    def _check_in(self, connection: Any, entry: ConnectionPoolEntry) -> None:
+        entry.info.pop(STATEMENT, None)
+        if isinstance(connection, GuardedConnection):
+            connection.state.checked_out = None
+
+    def _begin(self, connection: Connection, _: object, statement: str, *__: object) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.info[STATEMENT] = statement
+
+    def _end(self, connection: Connection) -> None:
+        if not connection.invalidated:
+            connection.info.pop(STATEMENT, None)
+
+    def _explain_lock(self, context: ExceptionContext) -> None:
+        """Name the transactions that a statement may have waited for in vain."""
+        error, connection = context.sqlalchemy_exception, context.connection
+        if error and connection and not connection.invalidated and LOCKED.search(str(error)):
+            for state in [connection.state for connection in self.connections]:
+                if STATEMENT in state.entry.info and state.entry.info is not connection.info:
+                    error.add_note(f"Commit first: open is {describe(state)}.")

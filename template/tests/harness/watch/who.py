@@ -1,0 +1,79 @@
+"""Who is at work: which test, which fixture, and where in this project's code."""
+
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import greenlet
+import pytest
+
+HERE: Final = f"{Path(__file__).parent}{os.sep}"
+
+
+class Who:
+    """Knows who is at work. (It is a plugin of pytest's.)"""
+
+    def __init__(self, root: Path) -> None:
+        """Know the project in the folder `root`."""
+        self._root = f"{root}{os.sep}"
+        self._fixtures: list[pytest.FixtureDef[Any]] = []  # that are being set up
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
+        """Know which fixture is being set up."""
+        self._fixtures.append(fixturedef)
+        try:
+            return (yield)
+        finally:
+            self._fixtures.pop()
+
+    @property
+    def is_wide_fixture(self) -> bool:
+        """Whether it is a fixture that outlives its test."""
+        return any(fixture.scope != "function" for fixture in self._fixtures)
+
+    def __str__(self) -> str:
+        """Return the test, the fixture, and the line of this project."""
+        who = os.environ.get("PYTEST_CURRENT_TEST", "an import")
+        if self._fixtures:
+            who = f"the fixture {self._fixtures[-1].argname!r} for {who}"
+        frame = next(filter(self._is_project_code, stack()), None)
+        return f"{who}, {frame.f_code.co_qualname} at {self._position(frame)}" if frame else who
+
+    def describe(self, task: asyncio.Task[Any]) -> str:
+        """Return what `task` runs, and where in this project's code it waits, if it is there."""
+        frames = list[FrameType]()
+        coroutine: Any = task.get_coro()
+        while frame := getattr(coroutine, "cr_frame", None):
+            frames.append(frame)
+            coroutine = coroutine.cr_await
+        own = [frame for frame in frames if self._is_project_code(frame)]
+        return f"{name(task)} at {self._position(own[-1])}" if own else name(task)
+
+    def _position(self, frame: FrameType) -> str:
+        """Return file and line of `frame`; quickly, since every checkout asks for it."""
+        return f"{frame.f_code.co_filename.removeprefix(self._root)}:{frame.f_lineno}"
+
+    def _is_project_code(self, frame: FrameType) -> bool:
+        file = frame.f_code.co_filename
+        is_installed = "site-packages" in file or file.startswith(sys.prefix)
+        return file.startswith(self._root) and not is_installed and not file.startswith(HERE)
+
+
+def name(task: asyncio.Task[Any]) -> str:
+    """Return the name of what `task` runs."""
+    return getattr(task.get_coro(), "__qualname__", repr(task))
+
+
+def stack() -> Iterator[FrameType]:
+    """Return the frames that wait for the current one, but for those in SQLAlchemy's greenlet."""
+    parent = greenlet.getcurrent().parent
+    frame = parent.gr_frame if parent else inspect.currentframe()
+    while frame:
+        yield frame
+        frame = frame.f_back
