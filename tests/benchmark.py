@@ -42,6 +42,7 @@ def test_start():
     import my_app.main
 """
 RUNS = 7
+ROOM = "tests/harness/reset"
 
 MEASURE = """
 import json
@@ -51,10 +52,10 @@ import time
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from tests.harness.notes import Note
-from tests.harness.reset import Reset
-from tests.harness.schema import create_schema
-from tests.harness.thread import is_harness
+from tests.harness.contract.notes import Note
+from tests.harness.reset.reset import Reset
+from tests.harness.database.schema import create_schema
+from tests.harness.database.thread import is_harness
 
 TESTS = 300
 
@@ -96,7 +97,7 @@ async def test_measure(harness_watch, harness_sandbox, harness_database, engine)
             await body(watched)
 
     async def in_sandbox():
-        async with watch.over_test(sandbox):
+        async with watch.over_test(sandbox.connect):
             await body(sandboxed)
         await sandbox.roll_back()
 
@@ -150,7 +151,11 @@ async def timed(way):
 
 def render_project(driver: str, folder: Path) -> GeneratedProject:
     """Render a project whose schema has as many tables as are wanted, and install it."""
-    project = render(folder / driver, copy_template(folder / f"template-{driver}"), driver=driver)
+    template = copy_template(folder / f"template-{driver}")
+    project = render(folder / driver, template, driver=driver, isolation="savepoint")
+    # So that one run compares the two.
+    reset = render(folder / f"{driver}-reset", template, driver=driver, isolation="reset")
+    shutil.copytree(reset.path / ROOM, project.path / ROOM, dirs_exist_ok=True)
     (project.path / "migrations/versions/0002.py").write_text(MIGRATION)
     (project.path / "tests/test_measure.py").write_text(MEASURE)
     (project.path / "tests/test_start.py").write_text(START)

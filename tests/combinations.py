@@ -28,6 +28,11 @@ class Combination(NamedTuple):
         return not (self.isolation == "clone" and self.backend == "mysql")
 
     @property
+    def resets(self) -> bool:
+        """Whether real commits are reset: on MariaDB and MySQL those of marked tests are, too."""
+        return self.isolation == "reset" or (self.isolation, self.backend) == ("savepoint", "mysql")
+
+    @property
     def python(self) -> str:
         """The Python that its tests run on: the oldest of this machine, or the newest.
 

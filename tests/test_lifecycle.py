@@ -120,7 +120,7 @@ INPUTS = """
 from pathlib import Path
 
 import pytest
-from tests.harness import inputs, prepared
+from tests.harness.database import inputs, prepared
 
 
 @pytest.mark.parametrize(
@@ -221,14 +221,14 @@ REFUSED = """
 import gc
 
 import pytest
-from tests.harness.connection import OwnConnection
+from tests.harness.database.admin import AdminConnection
 from tests.harness.errors import ServerError
 
 
 def test_refused(harness_database):
     database = harness_database
     with pytest.raises(ServerError):
-        OwnConnection(database.url.set(database="missing"))
+        AdminConnection(database.url.set(database="missing"))
     gc.collect()  # a loop that was left open would complain
 """
 

@@ -23,7 +23,7 @@ def test_combination(generate_installed: Generate, combination: Combination) -> 
     project = generate_installed(**combination._asdict(), python=python, python_min=python)
     check_files(project.files(), combination)
     project.check()
-    output = project.run("pytest")
+    output = project.run("pytest", "tests", "tests/harness/contract")
     assert (
         f"+{combination.driver}, {combination.isolation}, {combination.loop_scope} loop,"
         f" {combination.runner}; "

@@ -18,8 +18,9 @@ from .generated import GeneratedProject, clean_environment
 RUN = """
 import sys
 from pathlib import Path
-from tests.harness import answers, server
-from tests.harness.connection import OwnConnection
+from tests.harness import answers
+from tests.harness.database import private_server as server
+from tests.harness.database.admin import AdminConnection
 
 home = Path(sys.argv[1])
 server._home = lambda: home
@@ -34,7 +35,7 @@ with server.postgresql() as url:
             "SELECT version() || ', started ' || pg_postmaster_start_time()"
             " || ', lower ' || lower('É') || ', alike ' || ('Ö' ILIKE 'ö')"
         )
-        connection = OwnConnection(url)
+        connection = AdminConnection(url)
         print(connection.query(query)[0][0], flush=True)
         connection.close()
 """

@@ -19,7 +19,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "sandbox.py",
+        "sandbox/connection.py",
         "            if writes:\n",
         "            if False:\n",
         "TestCommitFirst",
@@ -27,7 +27,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "sandbox.py",
+        "sandbox/connection.py",
         "        self._end(keeps=False)\n",
         "        self._end(keeps=True)\n",
         "TestRollback",
@@ -35,7 +35,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "dialect.py",
+        "sandbox/dialect.py",
         'ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"',
         'ROLLBACK: Final = "ROLLBACK; BEGIN; SAVEPOINT tests_harness"',
         "TestRollback",
@@ -43,7 +43,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "sandbox.py",
+        "sandbox/connection.py",
         "        elif not self._has_savepoints:",
         "        elif False:",
         "TestFailedStatement",
@@ -51,7 +51,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "sandbox.py",
+        "sandbox/connection.py",
         "            if writes and (self.commits_itself or not self.is_checked_out):\n",
         "            if False:\n",
         "TestAutocommit",
@@ -59,7 +59,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "sandbox.py",
+        "sandbox/connection.py",
         "            self._refuse(part.lstrip(), parameters)\n",
         "            pass\n",
         "TestRawTransactionControl",
@@ -68,22 +68,22 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "isolation.py",
-        "watch.over_test(harness_sandbox)",
+        "watch.over_test(harness_sandbox.connect)",
         "watch.over_test()",
         "TestEngine",
         id="connections are real",
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "reset.py",
-        "        open_transactions, was_altered, is_cached, bloated = self._call_function()\n",
-        "        open_transactions, was_altered, is_cached, bloated = '', False, False, []\n",
+        "isolation.py",
+        "            harness_real_commits.undo()\n    else:\n",
+        "    else:\n",
         "TestRealCommits",
         id="real commits stay",
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "sandbox.py",
+        "sandbox/sandbox.py",
         "                        writer.refuse_own_task()\n",
         "",
         "TestCommitFirst",
@@ -91,7 +91,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "sandbox.py",
+        "sandbox/sandbox.py",
         "        if self._running:\n",
         "        if False:\n",
         "TestCancelledRequest",
@@ -99,7 +99,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "dialect.py",
+        "sandbox/dialect.py",
         'CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"',
         'CHECK: Final = "SELECT 1"',
         "TestDeferredConstraint",
@@ -108,14 +108,14 @@ BROKEN = [
     pytest.param(
         Combination(isolation="reset"),
         "isolation.py",
-        "            was_remade = harness_reset.run(is_altered=harness_watch.is_altered)\n",
+        "            was_remade = harness_reset.run()\n",
         "            was_remade = False\n",
         "TestCommit",
         id="nothing is reset",
     ),
     pytest.param(
         Combination("aiosqlite", "reset"),  # other drivers fail in many ways, and may crash
-        "watch.py",
+        "watch/watch.py",
         "        loop = running_loop() if dialect.is_async else None\n",
         "        loop = None\n",
         "TestAnotherLoop",
@@ -157,9 +157,11 @@ def test_a_broken_harness_is_noticed(
     source = path.read_text()
     assert source.count(promise) == 1
     path.write_text(source.replace(promise, breach))
-    output = project.run("pytest", f"tests/harness/test_contract.py::{story}", "-q", exit_code=1)
+    output = project.run(
+        "pytest", f"tests/harness/contract/test_contract.py::{story}", "-q", exit_code=1
+    )
     assert re.search(
-        rf"^(FAILED|ERROR) tests/harness/test_contract.py::{story}::", output, re.MULTILINE
+        rf"^(FAILED|ERROR) tests/harness/contract/test_contract.py::{story}::", output, re.MULTILINE
     )
 
 
@@ -169,7 +171,7 @@ import asyncio
 import pytest
 from sqlalchemy import insert, select, text
 from starlette.testclient import TestClient
-from tests.harness.notes import Note
+from tests.harness.contract.notes import Note
 
 kept = []
 

@@ -49,7 +49,7 @@ def test_every_question_is_asked_in_the_order_of_decisions(
     keyboard.send_text(DOWN + ENTER)
     keyboard.send_text(DOWN * 2 + ENTER)
     keyboard.send_text(DOWN * 3 + ENTER)
-    keyboard.send_text(DOWN * 4 + ENTER)
+    keyboard.send_text(DOWN * 3 + ENTER)
     keyboard.send_text(DOWN + ENTER)
     keyboard.send_text(DOWN + ENTER)
     copier.run_copy(str(template), tmp_path / "shop", quiet=True)

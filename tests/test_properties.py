@@ -24,7 +24,7 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from tests.harness.errors import CommitFirstError
-from tests.harness.notes import Note
+from tests.harness.contract.notes import Note
 
 STEPS = (
     *("read", "insert", "update", "delete") * 3, *("commit",) * 3, "rollback", "close",
@@ -93,9 +93,8 @@ async def harness_isolation():
     '''The test opens the sandbox by itself.'''
 
 
-async def test_interleavings(harness_watch, harness_sandbox, harness_get_reset, engine):
-    watch, sandbox, get_reset = harness_watch, harness_sandbox, harness_get_reset
-    reset = get_reset()
+async def test_interleavings(harness_watch, harness_sandbox, harness_real_commits, engine):
+    watch, sandbox, real_commits = harness_watch, harness_sandbox, harness_real_commits
     generator = random.Random(SEED)
     compared = 0
     for _ in range(EXAMPLES):
@@ -103,15 +102,17 @@ async def test_interleavings(harness_watch, harness_sandbox, harness_get_reset, 
             (generator.randrange(3), generator.choice(STEPS), generator.choice("ab"))
             for _ in range(15)
         ]
-        async with watch.over_test(sandbox):
+        async with watch.over_test(sandbox.connect):
             in_sandbox = await play(script, engine)
             await engine.dispose()
         await sandbox.roll_back()
+        await sandbox.close()
+        real_commits.begin()
         script = [step for step, _ in in_sandbox[:-1]]
         async with watch.over_test():
             in_database = await play(script, engine)
             await engine.dispose()
-        reset.run()
+        real_commits.undo()
         assert in_sandbox == in_database
         compared += len(script)
     print(f"{compared} steps agree")
@@ -172,14 +173,14 @@ async def harness_isolation():
     '''The test opens the sandbox by itself.'''
 
 
-async def test_statements(harness_watch, harness_sandbox, harness_get_reset, engine):
+async def test_statements(harness_watch, harness_sandbox, harness_real_commits, engine):
     watch, sandbox, statements = harness_watch, harness_sandbox, STATEMENTS[BACKEND]
-    reset = harness_get_reset()
+    real_commits = harness_real_commits
     generator = random.Random(SEED)
     compared = 0
     for example in range(EXAMPLES):
         script = write_script(generator, statements)
-        async with watch.over_test(sandbox):
+        async with watch.over_test(sandbox.connect):
             refusals = CommitFirstError, TransactionControlError
             in_sandbox = await play(script, engine, refusals)
             script = [step for step, _ in in_sandbox]
@@ -187,12 +188,12 @@ async def test_statements(harness_watch, harness_sandbox, harness_get_reset, eng
             await engine.dispose()
         await sandbox.roll_back()
         await sandbox.close()  # or its session would know other ids
-        reset.run()
+        real_commits.begin()
         async with watch.over_test():
             in_database = await play(script, engine, ())
             in_database += await read(engine, statements)
             await engine.dispose()
-        reset.run(is_altered=watch.is_altered)
+        real_commits.undo()
         for shown, real in zip(in_sandbox, in_database, strict=True):
             assert shown == real, f"example {example}: {script}"
         compared += len(script)

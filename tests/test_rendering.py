@@ -33,37 +33,54 @@ ALWAYS = {
     "tests/harness/__init__.py",
     "tests/harness/answers.py",
     "tests/harness/application.py",
-    "tests/harness/backend.py",
+    "tests/harness/contract/__init__.py",
+    "tests/harness/contract/notes.py",
+    "tests/harness/contract/test_contract.py",
+    "tests/harness/database/__init__.py",
+    "tests/harness/database/lifecycle.py",
+    "tests/harness/database/schema.py",
+    "tests/harness/database/server.py",
+    "tests/harness/database/thread.py",
     "tests/harness/errors.py",
     "tests/harness/fixtures.py",
     "tests/harness/isolation.py",
-    "tests/harness/lifecycle.py",
-    "tests/harness/loop.py",
-    "tests/harness/notes.py",
-    "tests/harness/schema.py",
-    "tests/harness/thread.py",
-    "tests/harness/watch.py",
-    "tests/harness/test_contract.py",
-    "tests/harness/test_project.py",
     "tests/harness/ruff.toml",
+    "tests/harness/test_project.py",
+    "tests/harness/watch/__init__.py",
+    "tests/harness/watch/guard.py",
+    "tests/harness/watch/interrupt.py",
+    "tests/harness/watch/loops.py",
+    "tests/harness/watch/plugin.py",
+    "tests/harness/watch/runner.py",
+    "tests/harness/watch/tasks.py",
+    "tests/harness/watch/watch.py",
+    "tests/harness/watch/who.py",
     "tests/test_health.py",
     "tests/test_items.py",
 }
+SANDBOX = ("__init__", "connection", "dialect", "driver", "real_commits", "sandbox")
 ONLY_IF: dict[str, Callable[[Combination], bool]] = {
-    "tests/harness/clones.py": lambda chosen: chosen.isolation == "clone",
-    "tests/harness/cloning.py": lambda chosen: chosen.isolation != "create_drop",
-    "tests/harness/connection.py": lambda chosen: chosen.backend != "sqlite",
-    "tests/harness/inputs.py": lambda chosen: chosen.isolation != "create_drop",
-    "tests/harness/keeper.py": lambda chosen: (
-        (chosen.backend, chosen.isolation) == ("postgresql", "reset")
+    "database/admin.py": lambda chosen: chosen.backend != "sqlite",
+    "database/private_server.py": lambda chosen: chosen.backend == "postgresql",
+    **dict.fromkeys(
+        ("database/cloning.py", "database/inputs.py", "database/prepared.py"),
+        lambda chosen: chosen.isolation != "create_drop",
     ),
-    "tests/harness/prepared.py": lambda chosen: chosen.isolation != "create_drop",
-    "tests/harness/reset.py": lambda chosen: chosen.isolation in ("savepoint", "reset"),
-    "tests/harness/server.py": lambda chosen: chosen.backend == "postgresql",
-    "tests/harness/sandbox.py": lambda chosen: chosen.isolation == "savepoint",
-    "tests/harness/dialect.py": lambda chosen: chosen.isolation == "savepoint",
-    "tests/harness/driver.py": lambda chosen: chosen.isolation == "savepoint",
+    "database/clones.py": lambda chosen: chosen.isolation == "clone",
+    **dict.fromkeys(
+        (f"sandbox/{name}.py" for name in SANDBOX),
+        lambda chosen: chosen.isolation == "savepoint",
+    ),
+    "sandbox/levels.py": lambda chosen: (
+        chosen.isolation == "savepoint" and chosen.backend != "sqlite"
+    ),
+    **dict.fromkeys(
+        ("reset/__init__.py", "reset/changes.py", "reset/reset.py"),
+        lambda chosen: chosen.resets,
+    ),
+    "reset/keeper.py": lambda chosen: chosen.resets and chosen.backend == "postgresql",
 }
+"""What is rendered in tests/harness for some combinations, and for which."""
 
 
 def check_files(files: dict[str, str], combination: Combination) -> None:
@@ -72,12 +89,13 @@ def check_files(files: dict[str, str], combination: Combination) -> None:
     Raises:
         AssertionError: it has.
     """
-    assert set(files) == ALWAYS | {path for path, when in ONLY_IF.items() if when(combination)}
+    chosen = {f"tests/harness/{path}" for path, when in ONLY_IF.items() if when(combination)}
+    assert set(files) == ALWAYS | chosen
 
     others = ({*BACKENDS, *ISOLATIONS, *RUNNERS, "pytest_asyncio"}) - {*combination}
     if combination.runner == "pytest-asyncio":
         others.remove("pytest_asyncio")
-    if combination.isolation == "savepoint":
+    if combination.resets and combination.isolation == "savepoint":
         others.remove("reset")  # undoes real commits
     if combination.isolation in ("savepoint", "reset"):
         others.remove("clone")  # of the prepared database

@@ -249,8 +249,8 @@ LEAVE_OPEN = """
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
-from tests.harness.notes import Note
-from tests.harness.thread import is_harness
+from tests.harness.contract.notes import Note
+from tests.harness.database.thread import is_harness
 
 kept = []
 

@@ -15,9 +15,9 @@ from sqlalchemy import event, func, insert, select, text
 from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.harness import sandbox
+from tests.harness.sandbox import sandbox
 from tests.harness.errors import CommitFirstError, TransactionControlError
-from tests.harness.notes import SLOW, Note
+from tests.harness.contract.notes import SLOW, Note
 
 
 async def count(engine):
@@ -537,7 +537,7 @@ async def test_autocommit_among_other_settings(engine):
             await connection.execute(text("SET foreign_key_checks = 0, autocommit = 1"))
 """,
     "sqlite": """
-from tests.harness.schema import test_tables
+from tests.harness.database.schema import test_tables
 from sqlalchemy import Column, ForeignKey, Integer, Table
 from sqlalchemy.exc import IntegrityError
 

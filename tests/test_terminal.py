@@ -114,7 +114,7 @@ def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
         "create_drop - slowest, new tables for each test",
     )
     terminal.answer("How a test's writes disappear", DOWN * 2)  # over the one that is refused
-    terminal.answer("How long an event loop lives; connections cannot change loops", DOWN * 4)
+    terminal.answer("How long an event loop lives; connections cannot change loops", DOWN * 3)
     terminal.answer("What runs async tests", DOWN)
     terminal.answer("Where the tests' tables come from", DOWN)
     terminal.see("Book Shop is ready", "uv run pytest")

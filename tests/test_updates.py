@@ -268,7 +268,7 @@ def test_the_owner_s_work_survives_a_new_version(
     update(project, "v2.0.0")
     check_nothing_is_lost(project, lines)
     files = project.files()
-    assert "GRACE: Final = 0.2\n" in files["tests/harness/watch.py"]
+    assert "TASK_END_TIMEOUT: Final = 0.2\n" in files["tests/harness/watch/watch.py"]
     assert "# A word more.\n" in files["src/my_app/health.py"]
     assert '"alembic>=1.21",' in files["pyproject.toml"]
     assert files["README.md"] == owner.README
@@ -277,8 +277,8 @@ def test_the_owner_s_work_survives_a_new_version(
 def release_another(released: Path, folder: Path) -> Path:
     """Return a copy of a template's repository with another version, v2.0.0."""
     git(released.parent, "clone", "--quiet", str(released), str(folder))
-    watch = folder / "template/tests/harness/watch.py"
-    owner.replace(watch, "GRACE: Final = 0.1", "GRACE: Final = 0.2")
+    watch = folder / "template/tests/harness/watch/watch.py"
+    owner.replace(watch, "TASK_END_TIMEOUT: Final = 0.1", "TASK_END_TIMEOUT: Final = 0.2")
     owner.append(folder / "template/src/{{ package_name }}/health.py", "# A word more.\n")
     owner.replace(folder / "template/pyproject.toml.jinja", "alembic>=1.20", "alembic>=1.21")
     owner.append(folder / "template/README.md.jinja", "\nThe README says more.\n")

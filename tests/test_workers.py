@@ -31,14 +31,15 @@ TESTS = """
 import asyncio
 
 import pytest
-from tests.harness import isolation, watch
+from tests.harness import isolation
+from tests.harness.watch import watch
 
 # Who waits for the one that was cancelled shall not come back.
-watch.CANCEL_LIMIT = 3600
+watch.TASK_CANCEL_TIMEOUT = 3600
 if hasattr(isolation, "Sandbox"):
-    from tests.harness import sandbox
+    from tests.harness.sandbox import sandbox
 
-    sandbox.WAIT_LIMIT = 3600
+    sandbox.WAIT_TIMEOUT = 3600
 
 
 @pytest.mark.parametrize("steps", range(15))
