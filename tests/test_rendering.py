@@ -1,13 +1,19 @@
 """What is rendered: what was chosen, and nothing else."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from .combinations import BACKENDS, ISOLATIONS, RUNNERS, Combination
 from .conftest import Generate
+from .generated import commit
 from .pythons import SUPPORTED
 
 ALWAYS = {
@@ -117,3 +123,53 @@ def test_the_oldest_python(generate_installed: Generate, python_min: str) -> Non
     pyproject = tomllib.loads(project.files()["pyproject.toml"])
     assert pyproject["project"]["requires-python"] == f">={python_min}"
     project.check()
+
+
+@pytest.mark.parametrize(
+    ("source", "address", "name"),
+    [
+        (
+            "gh:somebody/template",
+            "https://github.com/somebody/template.git",
+            "[Loopsafe](https://github.com/somebody/template)",
+        ),
+        (
+            "git+https://git.example.com/template.git",
+            "https://git.example.com/template.git",
+            "[Loopsafe](https://git.example.com/template)",
+        ),
+        (
+            "https://ann:secret@git.example.com/template.git",
+            "https://ann:secret@git.example.com/template.git",
+            "Loopsafe",
+        ),
+        (
+            "git@git.example.com:somebody/template.git",
+            "git@git.example.com:somebody/template.git",
+            "Loopsafe",
+        ),
+    ],
+)
+def test_the_project_links_to_where_it_came_from(
+    template: Path, tmp_path: Path, source: str, address: str, name: str
+) -> None:
+    """And to nowhere else. Here, git finds the template on this machine at that address."""
+    repository = shutil.copytree(template, tmp_path / "template")
+    commit(repository, tag="v1.0.0")
+    variables = {
+        "COPIER_CACHE_DIR": str(tmp_path / "cache"),
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{repository}.insteadOf",
+        "GIT_CONFIG_VALUE_0": address,
+    }
+    command = (sys.executable, "-m", "copier", "copy", "--defaults", source, "project")
+    subprocess.run(command, cwd=tmp_path, env=os.environ | variables, check=True)
+    readme = (tmp_path / "project/README.md").read_text()
+    assert f" {name} template: " in readme
+    assert "secret" not in readme
+
+
+def test_no_link_to_a_folder(generate: Generate, template: Path) -> None:
+    files = generate().files()
+    assert " Loopsafe template: " in files["README.md"]
+    assert [path for path in files if str(template) in files[path]] == [".copier-answers.yml"]

@@ -11,9 +11,10 @@ import pyte
 import pytest
 import yaml
 
+from .generated import commit, copy_template, render
 from .test_prompts import DOWN, ENTER, ERASE, INTERRUPT
 
-COPIER = (sys.executable, "-m", "copier", "copy")
+COPIER = (sys.executable, "-m", "copier")
 
 
 class Screen(pyte.Screen):
@@ -28,11 +29,11 @@ class Screen(pyte.Screen):
 
 
 class Terminal:
-    """Somebody who makes a project, at a terminal."""
+    """Somebody who makes a project, or updates it, at a terminal."""
 
-    def __init__(self, template: Path, project: Path, *options: str, **variables: str) -> None:
+    def __init__(self, project: Path, *arguments: str, **variables: str) -> None:
         environment = os.environ | {"TERM": "xterm"} | variables
-        command = [*COPIER, *options, str(template), str(project)]
+        command = [*COPIER, *arguments, str(project)]
         self.child: pexpect.spawn[str] = pexpect.spawn(
             command[0], command[1:], env=environment, dimensions=(24, 80), encoding="utf-8"
         )
@@ -85,7 +86,7 @@ class Terminal:
 
 
 def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
-    terminal = Terminal(template, tmp_path / "shop")
+    terminal = Terminal(tmp_path / "shop", "copy", str(template))
     terminal.answer("Name of the project, for people", f"{ERASE}Book Shop")
     terminal.see("Name of the package, for `import`", "book_shop")
     terminal.answer("Name of the package", f"{ERASE}class")
@@ -135,14 +136,14 @@ def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
 
 
 def test_enter_alone_gives_the_defaults(template: Path, tmp_path: Path) -> None:
-    terminal = Terminal(template, tmp_path / "asked")
+    terminal = Terminal(tmp_path / "asked", "copy", str(template))
     for question in (
         *("for people", "for `import`", "in one line", "Your name", "Oldest Python", "driver"),
         *("How a test's writes", "How long an event", "What runs", "Where the tests'"),
     ):
         terminal.answer(question)
     assert terminal.leave() == 0
-    untouched = Terminal(template, tmp_path / "defaults", "--defaults")
+    untouched = Terminal(tmp_path / "defaults", "copy", "--defaults", str(template))
     assert untouched.leave() == 0
     assert terminal.answers() == untouched.answers()
 
@@ -151,7 +152,7 @@ def test_names_are_those_of_copier_s_settings(template: Path, tmp_path: Path) ->
     settings = tmp_path / "settings.yml"
     settings.write_text("defaults:\n  user_name: Ann\n  user_email: ann@example.com\n")
     project = tmp_path / "project"
-    terminal = Terminal(template, project, COPIER_SETTINGS_PATH=str(settings))
+    terminal = Terminal(project, "copy", str(template), COPIER_SETTINGS_PATH=str(settings))
     for question in ("for people", "for `import`", "in one line"):
         terminal.answer(question)
     terminal.see("Your name (may stay empty)", "Ann")
@@ -164,9 +165,24 @@ def test_names_are_those_of_copier_s_settings(template: Path, tmp_path: Path) ->
     assert terminal.answers()["user_email"] == "ann@example.com"
 
 
+def test_an_update_asks_what_it_is_told_to(tmp_path: Path) -> None:
+    template = copy_template(tmp_path / "template")
+    commit(template, tag="v1.0.0")
+    render(tmp_path / "project", template, driver="psycopg", runner="anyio")
+    commit(tmp_path / "project")
+    options = ("--vcs-ref=:current:", "--defaults", "--ask", "isolation")
+    terminal = Terminal(tmp_path / "project", "update", *options)
+    before = terminal.answers()
+    terminal.answer("How a test's writes disappear", DOWN)
+    terminal.see("My App is updated (psycopg, reset)", '"both modified" is a conflict')
+    terminal.see("uv sync", "uv run ruff format", "A new driver needs a new DATABASE_URL in .env")
+    assert terminal.leave() == 0
+    assert terminal.answers() == before | {"isolation": "reset"}
+
+
 @pytest.mark.parametrize("questions", [0, 1, 5])
 def test_ctrl_c_leaves_nothing_behind(template: Path, tmp_path: Path, questions: int) -> None:
-    terminal = Terminal(template, tmp_path / "project")
+    terminal = Terminal(tmp_path / "project", "copy", str(template))
     asked = ("for people", "for `import`", "in one line", "Your name", "Oldest Python", "driver")
     for question in asked[:questions]:
         terminal.answer(question)
@@ -180,7 +196,7 @@ def test_ctrl_c_leaves_nothing_behind(template: Path, tmp_path: Path, questions:
 
 def test_without_a_terminal_it_says_how_to_answer(template: Path, tmp_path: Path) -> None:
     process = subprocess.run(
-        [*COPIER, "--quiet", template, tmp_path / "project"],
+        [*COPIER, "copy", "--quiet", template, tmp_path / "project"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -286,12 +287,37 @@ def release_another(released: Path, folder: Path) -> Path:
     return folder
 
 
-def test_a_conflict_is_there_to_see(make: Callable[..., GeneratedProject]) -> None:
+def test_a_new_version_is_announced(
+    released: Path, folder: Path, make: Callable[..., GeneratedProject]
+) -> None:
+    """`check-update --quiet`, for a scheduled job, exits with 2 where there is one."""
+    project = make()
+    template = release_another(released, folder / "template")
+    owner.replace(project.path / ".copier-answers.yml", str(released), str(template))
+    commit(project.path)
+    check = (sys.executable, "-m", "copier", "check-update")
+    assert "New template version available" in project.run(*check)
+    project.run(*check, "--quiet", exit_code=2)
+    update(project, "v2.0.0")
+    project.run(*check, "--quiet")
+
+
+def test_a_conflict_is_there_to_see(
+    make: Callable[..., GeneratedProject], capsys: pytest.CaptureFixture[str]
+) -> None:
     """The owner has edited a line of the template's that a switch changes, too."""
     project = make()
     owner.replace(project.path / "src/my_app/database.py", "pool_pre_ping=True", "pool_size=50")
     commit(project.path)
-    update(project, driver="asyncmy")
+    copier.run_update(
+        project.path,
+        data={"driver": "asyncmy"},
+        vcs_ref=copier.VcsRef.CURRENT,
+        defaults=True,
+        overwrite=True,
+    )
+    assert 'git status             # "both modified" is a conflict' in capsys.readouterr().err
+    assert "both modified:   src/my_app/database.py" in git(project.path, "status")
     content = project.files()["src/my_app/database.py"]
     assert "<<<<<<< before updating\n" in content
     assert "pool_size=50" in content

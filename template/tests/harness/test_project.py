@@ -53,6 +53,6 @@ def test_the_answers_are_those_of_the_harness(question: str, answer: str) -> Non
         pytest.fail(
             f"{answers.RECORD} does not say {question}: {answer}, which this harness was made for."
             " Undo what was edited there, and change the answer with"
-            f" `copier update --defaults --data {question}=...`.",
+            f" `copier update --defaults --ask {question}`.",
             pytrace=False,
         )
