@@ -40,6 +40,7 @@ ALWAYS = {
     "tests/harness/lifecycle.py",
     "tests/harness/loop.py",
     "tests/harness/notes.py",
+    "tests/harness/report.py",
     "tests/harness/schema.py",
     "tests/harness/thread.py",
     "tests/harness/watch.py",
