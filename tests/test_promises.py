@@ -269,7 +269,7 @@ async def test_next_is_clean(engine, session, client):
 
 NOTICED = {
     "test_transaction_left_open": (
-        r"LeakError: This test has left open\nE +\* a transaction of tests/test_breaches\.py::"
+        r"LeakError: This test has left open\nE? +\* a transaction of tests/test_breaches\.py::"
         r"test_transaction_left_open \(call\), test_transaction_left_open at"
         r" tests/test_breaches\.py:\d+, after 'INSERT INTO contract_notes .*'\. Close it"
     ),
@@ -278,11 +278,11 @@ NOTICED = {
         r" tests/test_breaches\.py::test_transaction_left_open"
     ),
     "test_connection_left_open": (
-        r"LeakError: This test has left open\nE +\* a connection of tests/test_breaches\.py::"
+        r"LeakError: This test has left open\nE? +\* a connection of tests/test_breaches\.py::"
     ),
     "test_task_left_running": (
-        r"LeakError: This test has left open\nE +\* the task go_on at tests/test_breaches\.py:\d+\."
-        r" Await it, or cancel it\."
+        r"LeakError: This test has left open\nE? +\* the task go_on at tests/test_breaches\.py:"
+        r"\d+\. Await it, or cancel it\."
     ),
     "test_task_of_others_left_running": r"\* the task sleep\. Await it, or cancel it\.",
     "test_pending": (

@@ -57,6 +57,7 @@ ALWAYS = {
     "tests/harness/watch/interrupt.py",
     "tests/harness/watch/loops.py",
     "tests/harness/watch/plugin.py",
+    "tests/harness/watch/report.py",
     "tests/harness/watch/runner.py",
     "tests/harness/watch/tasks.py",
     "tests/harness/watch/watch.py",

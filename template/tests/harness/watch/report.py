@@ -1,0 +1,65 @@
+"""Shows an error of the harness on one screen: your lines that lead to it, then what it says.
+
+Otherwise the message would stand below sixty lines of SQLAlchemy's and the harness's own frames,
+which explain nothing. `-vv`, `--tb=long` and `--full-trace` show them, and a debugger has them.
+"""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from ..errors import HarnessError
+
+HARNESS: Final = Path(__file__).parents[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shorten the report of an error of the harness, or that comes of one; not the error itself."""
+    report = yield
+    option = item.config.getoption
+    is_short = option("tbstyle", "auto") in ("auto", "short") and not option("fulltrace", False)
+    shortens = report.failed and is_short and item.config.get_verbosity() < 2
+    if not call.excinfo or not shortens:
+        return report
+    reported = related(call.excinfo.value)
+    errors = [error for error in reported.values() if isinstance(error, HarnessError)]
+    causes = {number for error in errors for number in related(error)}
+
+    def shown(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+        frames = excinfo.traceback.filter(excinfo)
+        own = frames.filter(lambda frame: is_own(Path(frame.path), item))
+        comes_of_harness = not related(excinfo.value).keys().isdisjoint(map(id, errors))
+        if comes_of_harness or id(excinfo.value) in causes:
+            return own
+        return frames[frames.index(own[0]) :] if own else frames  # it only shares a group with one
+
+    if errors:
+        says_more = len(reported) > len(errors) or len({*map(str, errors)}) > 1  # than one thing
+        report.longrepr = call.excinfo.getrepr(
+            option("showlocals", False), style="short", tbfilter=shown, chain=says_more
+        )
+    return report
+
+
+def related(error: BaseException) -> dict[int, BaseException]:
+    """Return, by their ids, `error` and all that is reported with it: its causes, its members."""
+    found, left = dict[int, BaseException](), [error]
+    while left:  # they may lead back to each other
+        error = left.pop()
+        if id(error) not in found:
+            found[id(error)] = error
+            context = None if error.__suppress_context__ else error.__context__
+            members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+            left += [e for e in (error.__cause__, context, *members) if e is not None]
+    return found
+
+
+def is_own(file: Path, item: pytest.Item) -> bool:
+    """Tell whether `file` is the test's, or the application's: the project's, but not installed."""
+    foreign = file.is_relative_to(HARNESS) or "site-packages" in file.parts
+    return file == item.path or (file.is_relative_to(item.config.rootpath) and not foreign)
