@@ -49,6 +49,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 from tests.harness import fixtures
+from tests.harness.app.lifespan import running
 from tests.harness.errors import HarnessError
 
 inherited = contextvars.ContextVar("inherited")
@@ -106,19 +107,19 @@ async def test_requests_have_the_state_and_middleware_hears_all(app, client, oth
 
 
 async def test_an_application_without_a_lifespan():
-    async with fixtures.running(make(told := [], answer=None)):
+    async with running(make(told := [], answer=None)):
         assert told == ["lifespan"]
 
 
 async def test_an_application_that_refuses_to_start():
     with pytest.raises(HarnessError, match="startup.failed: no licence"):
-        async with fixtures.running(make([], answer="no licence")):
+        async with running(make([], answer="no licence")):
             raise AssertionError
 
 
 async def test_an_application_that_fails_at_the_end():
     with pytest.raises(LookupError, match="not today") as failure:
-        async with fixtures.running(make([], fails_at_the_end=True)):
+        async with running(make([], fails_at_the_end=True)):
             pass
     assert failure.traceback[-1].name == "lifespan"
 """

@@ -134,7 +134,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="create_drop"),
-        "fixtures.py",
+        "app/session.py",
         "populate_existing=True",
         "",
         "TestStaleObjects",

@@ -1,0 +1,58 @@
+"""Starts the application and shuts it down, as servers do."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
+
+from ..errors import HarnessError
+from ..watch.tasks import NAME
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[None]:
+    """Start `app` and shut it down by the lifespan protocol of ASGI, in one task, as servers do.
+
+    So its middleware is told, its requests have the state of its lifespan, and what a lifespan
+    opens it may have to close in the same task (a fixture has two): a group of tasks, for example.
+
+    Raises:
+        HarnessError: it has refused to start or to shut down, without an error of its own.
+    """
+    state: dict[str, Any] = {}
+    to_app, from_app = asyncio.Queue[Message](), asyncio.Queue[Message]()
+    scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
+    task = asyncio.create_task(app(scope, to_app.get, from_app.put), name=NAME)
+    over: Message = {"type": "over"}  # what it has to say, or to raise, it has said by then
+    task.add_done_callback(lambda _: from_app.put_nowait(over))
+
+    async def tell(message: str) -> None:
+        to_app.put_nowait({"type": message})
+        answer = await from_app.get()
+        if answer["type"] == f"{message}.failed" or answer is over:
+            await task  # which raises what has failed
+        if answer["type"] == f"{message}.failed":
+            raise HarnessError(f"The application says {message}.failed: {answer.get('message')}")
+
+    try:
+        await tell("lifespan.startup")
+    except BaseException:
+        task.cancel()  # if it is this that was cancelled
+        raise
+    middleware = app.middleware_stack or app.build_middleware_stack()
+
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", state.copy())
+        await middleware(scope, receive, send)
+
+    app.middleware_stack = with_state  # so the requests of any client have it
+    try:
+        yield
+    finally:
+        app.middleware_stack = middleware
+        if not task.done():  # as one is that knows of no lifespan
+            await tell("lifespan.shutdown")
+        await task
