@@ -50,6 +50,8 @@ class Watch:
         self.connections = set[GuardedConnection]()  # all that are open
         self.loop: asyncio.AbstractEventLoop | None = None  # of the test, while one runs
         self.tasks_before = set[asyncio.Task[Any]]()  # what is run now
+        self._tasks = set[asyncio.Task[Any]]()  # before the test
+        self._connections = set[GuardedConnection]()  # before it
         event.listen(Engine, "do_connect", self._connect)
         event.listen(Pool, "checkout", self._check_out)
         event.listen(Pool, "checkin", self._check_in)
@@ -70,17 +72,26 @@ class Watch:
             WrongLoopError: it has left connections in a pool that work on another loop.
         """
         self._shared, self.loop = shared, asyncio.get_running_loop()
-        self.tasks_before = tasks = asyncio.all_tasks()
-        connections = {*self.connections}
+        self.tasks_before = self._tasks = asyncio.all_tasks()
+        self._connections = {*self.connections}
         try:
             yield
         finally:
             try:
-                leaks = [*await self._end_tasks(tasks), *await self._end_connections()]
-                strays = await self._end_strays(connections)
-                await self._end_unwanted()
+                await self.end_what_is_left()
             finally:
                 self.loop = None
+
+    async def end_what_is_left(self) -> None:
+        """End all that the test has left open so far.
+
+        Raises:
+            LeakError: it has left tasks running, or connections checked out.
+            WrongLoopError: it has left connections in a pool that work on another loop.
+        """
+        leaks = [*await self._end_tasks(self._tasks), *await self._end_connections()]
+        strays = await self._end_strays(self._connections)
+        await self._end_unwanted()
         if leaks:
             raise LeakError("\n* ".join(("This test has left open", *leaks)))
         if strays:

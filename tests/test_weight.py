@@ -1,0 +1,73 @@
+"""What is rendered lies in somebody else's repository: it is small, and each room has its place."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .combinations import Combination
+from .conftest import Generate
+
+BUDGET = {
+    Combination("asyncpg", "savepoint"): 3320,
+    Combination("asyncmy", "savepoint"): 3260,
+    Combination("aiosqlite", "savepoint"): 2770,
+    Combination("asyncpg", "reset"): 2900,
+    Combination("asyncpg", "clone"): 2410,
+    Combination("asyncpg", "create_drop"): 2060,
+}
+"""Lines that the harness may have, without the contract's tests. Less is better."""
+LARGEST = 400
+"""Lines that a file may have; and all that test authors read together."""
+FRONT_ROOM = (
+    *("README.md", "__init__.py", "answers.py", "application.py", "errors.py"),
+    *("fixtures.py", "isolation.py"),
+)
+
+ORDER = (
+    *("answers", "errors", "application", "database", "watch", "app", "reset", "sandbox"),
+    *("isolation", "fixtures", "contract"),
+)
+"""The modules and rooms of the harness: each imports from those before it only."""
+
+
+def harness(generate: Generate, combination: Combination) -> Path:
+    """Render `combination`, and return the folder of its harness."""
+    folder = str(combination)
+    return generate(folder, **combination._asdict()).path / "tests/harness"
+
+
+@pytest.mark.parametrize("combination", BUDGET, ids=str)
+def test_the_harness_keeps_to_its_budget(generate: Generate, combination: Combination) -> None:
+    folder = harness(generate, combination)
+    lines = {
+        str(file.relative_to(folder)): len(file.read_text().splitlines())
+        for file in sorted(folder.rglob("*.py"))
+        if not file.is_relative_to(folder / "contract")
+    }
+    total = sum(lines.values())
+    table = [f"{number:6} {path}" for path, number in lines.items()]
+    print(*table, f"{total:6} of {BUDGET[combination]}, {combination}", sep="\n")  # noqa: T201
+    assert total <= BUDGET[combination]
+    assert max(lines.values()) <= LARGEST
+    front_room = [len((folder / file).read_text().splitlines()) for file in FRONT_ROOM]
+    assert sum(front_room) <= LARGEST
+
+
+@pytest.mark.parametrize("combination", BUDGET, ids=str)
+def test_imports_go_one_way(generate: Generate, combination: Combination) -> None:
+    folder = harness(generate, combination)
+    for file in folder.rglob("*.py"):
+        place = file.relative_to(folder).with_suffix("").parts
+        if place[0] in ORDER:
+            for room in imported(file, depth=len(place)):
+                assert ORDER.index(room) <= ORDER.index(place[0]), f"{file} imports {room}"
+
+
+def imported(file: Path, depth: int) -> Iterator[str]:
+    """Return the modules and rooms of the harness that `file`, which is so deep in it, imports."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from (name.partition(".")[0] for name in names)
