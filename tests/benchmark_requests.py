@@ -3,11 +3,14 @@
     uv run python -m tests.benchmark_requests [driver ...]
 
 Projects that differ in their isolation, or in what is in their database, run in turn; each figure
-is the median of the runs' medians, and each ratio that of the runs' ratios.
+is the median of the runs' medians, and each ratio that of the runs' ratios. `BEFORE=v1.0.0` has
+projects of that version take part: any revision of this repository.
 """
 
 import json
+import os
 import re
+import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -16,7 +19,7 @@ from typing import Final
 
 from .benchmark import MIGRATION
 from .combinations import BACKENDS
-from .generated import GeneratedProject, copy_template, render
+from .generated import TEMPLATE, GeneratedProject, copy_template, git, render
 from .pythons import UV
 
 RUNS: Final = 5
@@ -63,9 +66,19 @@ async def test_hundred_rows(session, number):
 """
 
 
-def prepare(folder: Path, driver: str, isolation: str, rows: str = "") -> GeneratedProject:
+def template_of(revision: str, folder: Path) -> Path:
+    """Return the template as it was at a `revision` of this repository, unpacked into `folder`."""
+    archive = folder.with_suffix(".tar")
+    git(TEMPLATE, "archive", f"--output={archive}", revision, "copier.yml", "template")
+    shutil.unpack_archive(archive, folder, filter="data")
+    return folder
+
+
+def prepare(
+    template: Path, folder: Path, driver: str, isolation: str, rows: str = ""
+) -> GeneratedProject:
     """Render a project, whose migrations leave `rows`; install it, and prepare its database."""
-    project = render(folder, copy_template(folder / "template"), driver=driver, isolation=isolation)
+    project = render(folder, template, driver=driver, isolation=isolation)
     (project.path / "migrations/versions/0002.py").write_text(MIGRATION + rows)
     (project.path / "tests/test_requests.py").write_text(TESTS)
     project.run(UV, "sync", "--quiet")
@@ -86,12 +99,21 @@ def measure(project: GeneratedProject, test: str) -> list[float]:
 def main(drivers: list[str]) -> None:
     """Print a table for each of `drivers`."""
     for driver in drivers:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            now = copy_template(folder / "template")
             ways = {
-                "savepoint": prepare(Path(folder, "savepoint"), driver, "savepoint"),
-                "reset": prepare(Path(folder, "reset"), driver, "reset"),
-                f"reset, {ROWS:,} rows": prepare(Path(folder, "rows"), driver, "reset", MANY_ROWS),
+                isolation: prepare(now, folder / isolation, driver, isolation)
+                for isolation in ("savepoint", "reset")
             }
+            ways[f"reset, {ROWS:,} rows"] = prepare(
+                now, folder / "rows", driver, "reset", MANY_ROWS
+            )
+            if revision := os.environ.get("BEFORE"):
+                before = template_of(revision, folder / "before")
+                for isolation in ("savepoint", "reset"):
+                    name = f"{isolation}, {revision}"
+                    ways[name] = prepare(before, folder / name, driver, isolation)
             runs = [
                 {name: measure(project, "test_two_requests")[0] for name, project in ways.items()}
                 for _ in range(RUNS)
