@@ -34,6 +34,8 @@ class TestItems:
 """
 
 
+CONTRACT = "tests/harness/contract"
+
 PAIRS = [
     (driver, isolation)
     for driver, isolation in product(BACKENDS, ISOLATIONS)
@@ -42,13 +44,12 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(
-    ("pair", "loop_scope", "runner"),
-    [*zip(PAIRS, cycle(LOOP_SCOPES), cycle(RUNNERS), strict=False)],
+    ("pair", "way"), [*zip(PAIRS, cycle(product(LOOP_SCOPES, RUNNERS)), strict=False)]
 )
 def test_any_order_in_parallel(
-    generate_installed: Generate, pair: tuple[str, str], loop_scope: str, runner: str
+    generate_installed: Generate, pair: tuple[str, str], way: tuple[str, str]
 ) -> None:
-    driver, isolation = pair
+    (driver, isolation), (loop_scope, runner) = pair, way
     project = generate_installed(
         driver=driver, isolation=isolation, loop_scope=loop_scope, runner=runner
     )
@@ -62,7 +63,20 @@ def test_any_order_in_parallel(
     print(f"seed {seed}")  # noqa: T201 - shown where the test fails
     conftest.write_text(conftest.read_text() + SHUFFLE.format(seed=seed))
 
-    project.run("pytest", "-n", "2")
+    project.run("pytest", "-n", "2", "tests", CONTRACT)
+
+
+def test_the_contract_is_run_when_it_is_asked_for(generate_installed: Generate) -> None:
+    project = generate_installed()
+    collect = "pytest", "--collect-only", "-q"
+    for asked_for in ((), ("tests",), ("tests/harness",), ("tests/test_items.py",)):
+        assert "contract" not in project.run(*collect, *asked_for)
+    for asked_for in (CONTRACT, f"{project.path}/{CONTRACT}", f"{CONTRACT}/test_contract.py"):
+        output = project.run(*collect, asked_for)
+        assert "contract" in output
+        assert "test_items" not in output
+    one = f"{CONTRACT}/test_contract.py::TestCommit::test_later_requests_see_it"
+    assert "1 passed" in project.run("pytest", one)
 
 
 def test_alone_and_again(generate_installed: Generate) -> None:
