@@ -52,7 +52,7 @@ import time
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from tests.harness.contract.notes import Note
+from tests.harness.contract.example_app import Note
 from tests.harness.reset.reset import Reset
 from tests.harness.database.schema import create_schema
 from tests.harness.database.thread import is_harness
@@ -93,16 +93,16 @@ async def test_measure(harness_watch, harness_sandbox, harness_database, engine)
         is_harness.set(False)
 
     async def only_watched():
-        async with watch.over_test():
+        async with watch.watch_test():
             await body(watched)
 
     async def in_sandbox():
-        async with watch.over_test(sandbox.connect):
+        async with watch.watch_test(sandbox.connect):
             await body(sandboxed)
         await sandbox.roll_back()
 
     async def with_reset():
-        async with watch.over_test():
+        async with watch.watch_test():
             await body(real)
         reset.run()
 
@@ -117,7 +117,7 @@ async def test_measure(harness_watch, harness_sandbox, harness_database, engine)
     async def with_new_tables():
         database.server.create(database.name)
         create_schema(database)
-        async with watch.over_test():
+        async with watch.watch_test():
             await body(real)
             await real.dispose()
         database.server.drop(database.name)

@@ -11,7 +11,7 @@ import asyncio
 import pytest
 from sqlalchemy import create_engine, event, insert, select
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.harness.contract.notes import Note
+from tests.harness.contract.example_app import Note
 
 kept = {}
 

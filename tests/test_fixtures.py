@@ -49,7 +49,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 from tests.harness import fixtures
-from tests.harness.app.lifespan import running
+from tests.harness.running.lifespan import running
 from tests.harness.errors import HarnessError
 
 inherited = contextvars.ContextVar("inherited")

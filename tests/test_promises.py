@@ -68,16 +68,16 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "isolation.py",
-        "watch.over_test(harness_sandbox.connect)",
-        "watch.over_test()",
+        "watch.watch_test(harness_sandbox.connect)",
+        "watch.watch_test()",
         "TestEngine",
         id="connections are real",
     ),
     pytest.param(
         Combination(isolation="savepoint"),
         "isolation.py",
-        "            harness_real_commits.undo()\n    else:\n",
-        "    else:\n",
+        "                harness_real_commits.undo()\n    else:\n",
+        "                pass\n    else:\n",
         "TestRealCommits",
         id="real commits stay",
     ),
@@ -142,7 +142,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="create_drop"),
-        "app/session.py",
+        "running/session.py",
         "populate_existing=True",
         "",
         "TestStaleObjects",
@@ -179,7 +179,7 @@ import asyncio
 import pytest
 from sqlalchemy import insert, select, text
 from starlette.testclient import TestClient
-from tests.harness.contract.notes import Note
+from tests.harness.contract.example_app import Note
 
 kept = []
 

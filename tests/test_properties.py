@@ -24,7 +24,7 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from tests.harness.errors import CommitFirstError
-from tests.harness.contract.notes import Note
+from tests.harness.contract.example_app import Note
 
 STEPS = (
     *("read", "insert", "update", "delete") * 3, *("commit",) * 3, "rollback", "close",
@@ -102,14 +102,14 @@ async def test_interleavings(harness_watch, harness_sandbox, harness_real_commit
             (generator.randrange(3), generator.choice(STEPS), generator.choice("ab"))
             for _ in range(15)
         ]
-        async with watch.over_test(sandbox.connect):
+        async with watch.watch_test(sandbox.connect):
             in_sandbox = await play(script, engine)
             await engine.dispose()
         await sandbox.roll_back()
         await sandbox.close()
         real_commits.begin()
         script = [step for step, _ in in_sandbox[:-1]]
-        async with watch.over_test():
+        async with watch.watch_test():
             in_database = await play(script, engine)
             await engine.dispose()
         real_commits.undo()
@@ -180,7 +180,7 @@ async def test_statements(harness_watch, harness_sandbox, harness_real_commits, 
     compared = 0
     for example in range(EXAMPLES):
         script = write_script(generator, statements)
-        async with watch.over_test(sandbox.connect):
+        async with watch.watch_test(sandbox.connect):
             refusals = CommitFirstError, TransactionControlError
             in_sandbox = await play(script, engine, refusals)
             script = [step for step, _ in in_sandbox]
@@ -189,7 +189,7 @@ async def test_statements(harness_watch, harness_sandbox, harness_real_commits, 
         await sandbox.roll_back()
         await sandbox.close()  # or its session would know other ids
         real_commits.begin()
-        async with watch.over_test():
+        async with watch.watch_test():
             in_database = await play(script, engine, ())
             in_database += await read(engine, statements)
             await engine.dispose()

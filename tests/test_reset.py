@@ -249,7 +249,7 @@ LEAVE_OPEN = """
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
-from tests.harness.contract.notes import Note
+from tests.harness.contract.example_app import Note
 from tests.harness.database.thread import is_harness
 
 kept = []

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.harness.sandbox import sandbox
 from tests.harness.errors import CommitFirstError, TransactionControlError
-from tests.harness.contract.notes import SLOW, Note
+from tests.harness.contract.example_app import SLOW, Note
 
 
 async def count(engine):
@@ -81,7 +81,7 @@ async def test_an_engine_with_other_listeners(engine):
         connection.cursor().execute(SETTING)
 
     assert await count(engine) == 0
-    with pytest.raises(TransactionControlError, match="A listener for 'connect' says .* to this"):
+    with pytest.raises(TransactionControlError, match="A listener for 'connect' executes .* on this"):
         await count(other)
 
 

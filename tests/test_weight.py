@@ -26,7 +26,7 @@ FRONT_ROOM = (
 )
 
 ORDER = (
-    *("answers", "errors", "application", "database", "watch", "app", "reset", "sandbox"),
+    *("answers", "errors", "application", "database", "watch", "running", "reset", "sandbox"),
     *("isolation", "fixtures", "contract"),
 )
 """The modules and rooms of the harness: each imports from those before it only."""

@@ -8,10 +8,10 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from .answers import LOOP_SCOPE
-from .app.lifespan import running
-from .app.session import FreshSession, refuse_pending
 from .application import get_app, get_engine
 from .database.lifecycle import Database
+from .running.lifespan import running
+from .running.session import FreshSession, refuse_pending
 
 
 @pytest.fixture(scope=LOOP_SCOPE)
@@ -34,7 +34,7 @@ def session_factory(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
 
 @pytest.fixture
 def harness_sessions() -> list[AsyncSession]:
-    """The sessions that the harness has made for the test."""
+    """The test's own session, once it is made: neither `app` nor `client` need ask for it."""
     return []
 
 
@@ -60,7 +60,7 @@ async def app(
     try:
         async with running(app):
             yield app
-            # To shut down closes the pool: what is taken from it would be left open.
+            # Shutting down disposes of the pool; what is checked out would outlive it.
             for session in harness_sessions:
                 await session.close()
     finally:

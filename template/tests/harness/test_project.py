@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from . import answers, application
+from .application import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = ("src", "tests", "migrations")
 
 

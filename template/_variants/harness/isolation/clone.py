@@ -27,7 +27,7 @@ async def harness_isolation(harness_clones: Clones, harness_watch: Watch) -> Asy
     """Give the test a database; its connections end with it."""
     harness_clones.provide()
     try:
-        async with harness_watch.over_test():
+        async with harness_watch.watch_test():
             yield
     finally:
         await harness_watch.close_connections()

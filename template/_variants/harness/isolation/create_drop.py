@@ -29,7 +29,7 @@ def harness_schema(harness_database: Database) -> Iterator[None]:
 async def harness_isolation(harness_schema: None, harness_watch: Watch) -> AsyncIterator[None]:
     """Watch over the test; close its connections before its database goes."""
     try:
-        async with harness_watch.over_test():
+        async with harness_watch.watch_test():
             yield
     finally:
         await harness_watch.close_connections()

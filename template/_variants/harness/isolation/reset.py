@@ -31,7 +31,7 @@ def harness_reset(harness_database: Database, harness_watch: Watch) -> Iterator[
 async def harness_isolation(harness_reset: Reset, harness_watch: Watch) -> AsyncIterator[None]:
     """Watch over the test, then put the database right."""
     try:
-        async with harness_watch.over_test():
+        async with harness_watch.watch_test():
             yield
     finally:
         await close_changed(harness_watch)

@@ -20,18 +20,24 @@ from .watch.watch import Watch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def harness_real_commits(harness_database: Database) -> Iterator[RealCommits]:
-    """Create the tables once; what undoes real commits to them."""
+def harness_schema(harness_database: Database) -> Iterator[None]:
+    """Create the tables once."""
     make(harness_database)
+    yield
+    drop_outdated(harness_database)
+
+
+@pytest.fixture(scope="session")
+def harness_real_commits(harness_schema: None, harness_database: Database) -> Iterator[RealCommits]:
+    """What undoes real commits."""
     real_commits = RealCommits(harness_database)
     yield real_commits
     real_commits.close()
-    drop_outdated(harness_database)
 
 
 @pytest.fixture(scope=LOOP_SCOPE)
 async def harness_sandbox(
-    harness_real_commits: RealCommits, harness_database: Database
+    harness_schema: None, harness_database: Database
 ) -> AsyncIterator[Sandbox]:
     """The shared connection. It belongs to the loop, like all that it carries."""
     sandbox = Sandbox(harness_database.server)
@@ -48,19 +54,21 @@ async def harness_isolation(
 ) -> AsyncIterator[None]:
     """Run the test in the sandbox; with the mark `real_commits`, on connections of its own."""
     if request.node.get_closest_marker("real_commits"):
-        await harness_watch.close_connections()  # those that share one
+        await harness_watch.close_connections()  # the pools hold those of the sandbox
         await harness_sandbox.close()
         harness_real_commits.begin()
         try:
-            async with harness_watch.over_test():
+            async with harness_watch.watch_test():
                 yield
         finally:
-            await harness_watch.close_connections()
-            harness_real_commits.undo()
+            try:
+                await harness_watch.close_connections()
+            finally:
+                harness_real_commits.undo()
     else:
         harness_real_commits.is_used = True
         try:
-            async with harness_watch.over_test(harness_sandbox.connect):
+            async with harness_watch.watch_test(harness_sandbox.connect):
                 yield
         finally:
             try:

@@ -4,5 +4,5 @@ Run `pytest tests/harness/contract` after an update of SQLAlchemy, the driver or
 its tests fail on purpose (xfailed): what they leave must be gone in the others.
 
     test_contract.py  the promises
-    notes.py          a small application that does what applications do
+    example_app.py    a small application that does what applications do
 """

@@ -14,7 +14,7 @@ from sqlalchemy import URL
 
 from .. import answers, application
 from ..errors import HarnessError
-from .server import FAILURES, Server, server
+from .server import FAILURES, Server, server_url
 
 PREFIX: Final = f"test_{application.PACKAGE}_"
 """What begins the names of all databases that the tests of this project make."""
@@ -53,11 +53,11 @@ def point_application_to_database(config: pytest.Config) -> None:
     config.add_cleanup(cleanup.close)
     name = f"{PREFIX}{secrets.token_hex(4)}"
     try:
-        url = cleanup.enter_context(server())
-        made = cleanup.enter_context(closing(Server(url, application.PACKAGE, name)))
+        url = cleanup.enter_context(server_url())
+        server = cleanup.enter_context(closing(Server(url, application.PACKAGE, name)))
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
-    database = config.stash[DATABASE] = Database(made, name)
+    database = config.stash[DATABASE] = Database(server, name)
     os.environ[application.DATABASE_URL] = database.url.render_as_string(hide_password=False)
 
 
@@ -92,7 +92,7 @@ def harness_database(pytestconfig: pytest.Config) -> Iterator[Database]:
         drop_leftovers(database.server)
     yield database
     with exit_on_failure(database):
-        if database.server.databases(database.name):  # it could be made
+        if database.server.databases(database.name):  # it was created
             database.server.drop(database.name)
 
 

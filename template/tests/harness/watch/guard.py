@@ -39,7 +39,7 @@ class State:
     thread: int = field(default_factory=threading.get_ident)
     checked_out: PoolProxiedConnection | None = None  # kept, or it would be garbage-collected
     owner: str = ""  # who has it checked out
-    is_over: bool = False  # the test that had it checked out
+    test_has_ended: bool = False  # the test that had it checked out
 
 
 class GuardedConnection:
@@ -52,7 +52,7 @@ class GuardedConnection:
         vars(self).update(guarded=guarded, state=state)  # assignments go to what is guarded
 
     def __getattr__(self, name: str) -> Any:
-        if self.state.is_over or self.state.loop not in (None, running_loop()):
+        if self.state.test_has_ended or self.state.loop not in (None, running_loop()):
             raise self.state.refusal(self.state)
         return getattr(self.guarded, name)
 
@@ -66,7 +66,7 @@ class GuardedConnection:
 
     def rollback(self) -> None:
         """Roll back. What was closed when its test ended has been rolled back already."""
-        if not self.state.is_over:
+        if not self.state.test_has_ended:
             self.__getattr__("rollback")()
 
     def close(self) -> None:

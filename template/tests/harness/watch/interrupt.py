@@ -15,14 +15,13 @@ STATEMENT_CANCEL_TIMEOUT: Final = 1
 
 
 class Interrupt:
-    """Ends the tasks that an exception leaves behind which none of them has raised.
+    """Ends the tasks that run on after an exception that none of them has raised.
 
-    They would go on while fixtures end, which would wait for their statements. (It is a plugin of
-    pytest's.)
+    They would go on while fixtures end, which would wait for their statements. (A pytest plugin.)
     """
 
     def __init__(self, database: Database, watch: Watch) -> None:
-        """End what runs on `database` during the test that `watch` is over."""
+        """End what runs on `database` when the test that is watched is interrupted."""
         self._database = database
         self._watch = watch
 
@@ -35,7 +34,7 @@ class Interrupt:
     def pytest_runtest_call(self) -> Iterator[None]:
         """End the test when somebody interrupts the loop."""
         if loop := self._watch.loop:
-            self._watch.tasks_before = asyncio.all_tasks(loop)
+            self._watch.tasks_before_phase = asyncio.all_tasks(loop)
         return (yield from self._end_interrupted())
 
     def _end_interrupted(self) -> Iterator[None]:
@@ -49,7 +48,7 @@ class Interrupt:
 
     async def _end_unfinished(self) -> None:
         """Cancel all statements, then all tasks of what is run now that go on nevertheless."""
-        tasks = asyncio.all_tasks() - self._watch.tasks_before - {asyncio.current_task()}
+        tasks = asyncio.all_tasks() - self._watch.tasks_before_phase - {asyncio.current_task()}
         self._database.server.cancel_statements(self._database.name)
         if tasks:
             await asyncio.wait(tasks, timeout=STATEMENT_CANCEL_TIMEOUT)

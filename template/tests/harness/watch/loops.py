@@ -40,8 +40,8 @@ class Loops:
         misuse = misuse or f"It is used on {self.describe(running_loop())} by {self._who}."
         if any(frame.f_globals.get("__name__") == "alembic.command" for frame in stack()):
             fix = (
-                "Alembic migrates on a loop of its own, which the sandbox cannot show. The tables"
-                " are there already: replace what starts it, or mark the test with"
+                "Alembic migrates on an event loop of its own. The tables are there already:"
+                " replace what starts it in this test, or mark the test with"
                 " @pytest.mark.real_commits."
             )
         elif thread != threading.get_ident():
@@ -51,7 +51,7 @@ class Loops:
             )
         else:
             fix = (
-                "Let all that shares an engine run on one loop, or make an engine for each. Where"
+                "Run all that shares an engine on one loop, or make an engine for each. Where"
                 " asyncio.run() is called, which makes a loop of its own, `await` in an async test."
                 f" {describe_settings(self._config)}"
             )

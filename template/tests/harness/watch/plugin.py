@@ -1,4 +1,4 @@
-"""The watch as a plugin of pytest's. It begins before the application is imported."""
+"""The watch as a pytest plugin. It begins before the application is imported."""
 
 from collections.abc import AsyncIterator
 from typing import Final

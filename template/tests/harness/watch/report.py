@@ -19,7 +19,7 @@ HARNESS: Final = Path(__file__).parents[1]
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Shorten the report of an error of the harness, or that comes of one; not the error itself."""
+    """Shorten the report of an error of the harness, or caused by one; not the error itself."""
     report = yield
     option = item.config.getoption
     is_short = option("tbstyle", "auto") in ("auto", "short") and not option("fulltrace", False)
@@ -32,7 +32,7 @@ def pytest_runtest_makereport(
 
     def shown(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
         frames = excinfo.traceback.filter(excinfo)
-        own = frames.filter(lambda frame: is_own(Path(frame.path), item))
+        own = frames.filter(lambda frame: is_project_file(Path(frame.path), item))
         comes_of_harness = not related(excinfo.value).keys().isdisjoint(map(id, errors))
         if comes_of_harness or id(excinfo.value) in causes:
             return own
@@ -59,7 +59,7 @@ def related(error: BaseException) -> dict[int, BaseException]:
     return found
 
 
-def is_own(file: Path, item: pytest.Item) -> bool:
+def is_project_file(file: Path, item: pytest.Item) -> bool:
     """Tell whether `file` is the test's, or the application's: the project's, but not installed."""
     foreign = file.is_relative_to(HARNESS) or "site-packages" in file.parts
     return file == item.path or (file.is_relative_to(item.config.rootpath) and not foreign)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final
 
-NAME: Final = "tests.harness"
+HARNESS_TASK: Final = "tests.harness"
 
 
 def create_task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -12,14 +12,14 @@ def create_task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
 
     Not by the loop's factory: an eager task would begin inside the greenlet that starts it.
     """
-    task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=NAME)
+    task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=HARNESS_TASK)
     task.add_done_callback(retrieve)
     return task
 
 
-def is_own(task: asyncio.Task[Any]) -> bool:
+def is_harness_task(task: asyncio.Task[Any]) -> bool:
     """Tell whether `task` is the harness's."""
-    return task.get_name() == NAME
+    return task.get_name() == HARNESS_TASK
 
 
 def retrieve(future: asyncio.Future[Any]) -> None:

@@ -20,7 +20,7 @@ from ..errors import HarnessError, LeakError, OutsideTestError, WrongLoopError
 from .guard import STATEMENT, UNWANTED, GuardedConnection, State, close, connect, describe
 from .loops import Loops, running_loop
 from .runner import runner_tasks
-from .tasks import is_own
+from .tasks import is_harness_task
 from .who import Who, name
 
 TASK_END_TIMEOUT: Final = 0.1
@@ -49,9 +49,9 @@ class Watch:
         self.guard: Callable[[Any, State], GuardedConnection] = GuardedConnection
         self.connections = set[GuardedConnection]()  # all that are open
         self.loop: asyncio.AbstractEventLoop | None = None  # of the test, while one runs
-        self.tasks_before = set[asyncio.Task[Any]]()  # what is run now
-        self._tasks = set[asyncio.Task[Any]]()  # before the test
-        self._connections = set[GuardedConnection]()  # before it
+        self.tasks_before_phase = set[asyncio.Task[Any]]()  # the set-up, or the call
+        self._tasks_before = set[asyncio.Task[Any]]()  # before the test
+        self._connections_before = set[GuardedConnection]()  # before it
         event.listen(Engine, "do_connect", self._connect)
         event.listen(Pool, "checkout", self._check_out)
         event.listen(Pool, "checkin", self._check_in)
@@ -61,7 +61,7 @@ class Watch:
         event.listen(Engine, "handle_error", self._explain_lock)
 
     @asynccontextmanager
-    async def over_test(self, shared: Connect | None = None) -> AsyncIterator[None]:
+    async def watch_test(self, shared: Connect | None = None) -> AsyncIterator[None]:
         """Watch over a test.
 
         Args:
@@ -72,8 +72,8 @@ class Watch:
             WrongLoopError: it has left connections in a pool that work on another loop.
         """
         self._shared, self.loop = shared, asyncio.get_running_loop()
-        self.tasks_before = self._tasks = asyncio.all_tasks()
-        self._connections = {*self.connections}
+        self.tasks_before_phase = self._tasks_before = asyncio.all_tasks()
+        self._connections_before = {*self.connections}
         try:
             yield
         finally:
@@ -89,8 +89,8 @@ class Watch:
             LeakError: it has left tasks running, or connections checked out.
             WrongLoopError: it has left connections in a pool that work on another loop.
         """
-        leaks = [*await self._end_tasks(self._tasks), *await self._end_connections()]
-        strays = await self._end_strays(self._connections)
+        leaks = [*await self._end_tasks(self._tasks_before), *await self._end_connections()]
+        strays = await self._end_strays(self._connections_before)
         await self._end_unwanted()
         if leaks:
             raise LeakError("\n* ".join(("This test has left open", *leaks)))
@@ -109,7 +109,7 @@ class Watch:
     async def _end_tasks(self, before: set[asyncio.Task[Any]]) -> list[str]:
         """End the tasks that were not there `before`; describe those that do not end themselves."""
         tasks = asyncio.all_tasks() - before - runner_tasks()
-        running = {task for task in tasks if not is_own(task)}
+        running = {task for task in tasks if not is_harness_task(task)}
         if running:
             _, running = await asyncio.wait(running, timeout=TASK_END_TIMEOUT)
         leaks = [
@@ -131,19 +131,19 @@ class Watch:
         leaks = [f"{describe(connection.state)}. {advice}" for connection in left]
         for connection in left:
             await close(connection)
-            connection.state.is_over = True
+            connection.state.test_has_ended = True
         return leaks
 
     async def _end_strays(self, before: set[GuardedConnection]) -> list[WrongLoopError]:
         """Close the connections that the test leaves in a pool, but for another loop than its own;
         return what to say of them."""
-        place = f"It is left in a pool, where the test's {self._loops.describe(self.loop)}"
+        loop = self._loops.describe(self.loop)
+        misuse = f"It is left in a pool, where the test's {loop} would use it."
         errors = []
         for connection in {*self.connections} - before:
             state = connection.state
             if state.loop not in (None, self.loop):
                 await close(connection)
-                misuse = f"{place} would use it."
                 errors.append(self._loops.error(state.loop, state.opened_by, state.thread, misuse))
         return errors
 
@@ -157,7 +157,7 @@ class Watch:
 
     def _refusal(self, state: State) -> HarnessError:
         """Return the error that says why a connection cannot be used."""
-        if state.is_over:
+        if state.test_has_ended:
             return LeakError(
                 f"This is a connection of a test that is over, left open by {state.owner}. It is"
                 f" used by {self._who}."
@@ -221,6 +221,7 @@ class Watch:
         """Name the transactions that a statement may have waited for in vain."""
         error, connection = context.sqlalchemy_exception, context.connection
         if error and connection and not connection.invalidated and LOCKED.search(str(error)):
-            for state in [connection.state for connection in self.connections]:
-                if STATEMENT in state.entry.info and state.entry.info is not connection.info:
-                    error.add_note(f"Commit first: open is {describe(state)}.")
+            for other in self.connections:
+                info = other.state.entry.info
+                if STATEMENT in info and info is not connection.info:
+                    error.add_note(f"Commit first: open is {describe(other.state)}.")

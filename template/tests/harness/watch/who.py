@@ -16,7 +16,7 @@ HERE: Final = f"{Path(__file__).parent}{os.sep}"
 
 
 class Who:
-    """Knows who is at work. (It is a plugin of pytest's.)"""
+    """Knows who is at work. (A pytest plugin.)"""
 
     def __init__(self, root: Path) -> None:
         """Know the project in the folder `root`."""

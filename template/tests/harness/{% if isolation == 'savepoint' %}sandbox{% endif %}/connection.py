@@ -20,7 +20,7 @@ from sqlalchemy.pool import Pool
 from ..errors import CommitFirstError, TransactionControlError
 from ..watch.guard import GuardedConnection, shorten
 from ..watch.runner import runner_tasks
-from ..watch.tasks import is_own
+from ..watch.tasks import is_harness_task
 from . import dialect as sql
 from .driver import DriverConnection
 
@@ -144,18 +144,18 @@ class SandboxConnection(DriverConnection):
         """
         task = current_task()
         running = asyncio.all_tasks() - runner_tasks()
-        others = [other for other in running if not is_own(other)]
+        others = [other for other in running if not is_harness_task(other)]
         if self._task in (None, task) or (self._task.done() and not others):
             raise CommitFirstError(
                 "Commit first: this statement waits for a transaction that its own task has left"
                 " open, and the sandbox shows one at a time. In production nobody would see what"
                 " is not committed. Where two at once are meant, mark the test with"
-                f" @pytest.mark.real_commits. Its last statement: {self.statement}"
+                f" @pytest.mark.real_commits. The last statement of that one: {self.statement}"
             )
 
     def _end(self, *, keeps: bool) -> None:
         try:
-            self.sandbox.end(self, keeps=keeps)
+            self.sandbox.end_transaction_of(self, keeps=keeps)
         finally:
             self.has_failed = self._has_savepoints = self._has_begun = False
             self._aborted = None
@@ -194,11 +194,11 @@ class SandboxConnection(DriverConnection):
                 raise
             if not is_plain_read and not PLAIN.match(text):
                 self.sandbox.session_changed = True
-                self.sandbox.writers = None  # other ones, perhaps
+                self.sandbox.writers = None  # it may have created functions
             elif is_plain_read and writes:  # by a function, which may set variables, too
                 self.sandbox.session_changed = True
             if writes and (self.commits_itself or not self.is_checked_out):
-                self.sandbox.release(keeps=True)
+                self.sandbox.finish_transaction(keeps=True)
             return result
 
     def _refuse(self, statement: str, parameters: Any) -> None:
@@ -223,24 +223,25 @@ class SandboxConnection(DriverConnection):
     def _set_up(
         self, run: Callable[[], Any], statement: str, parameters: Any, *, is_read: bool
     ) -> Any:
-        """Execute what a listener for "connect" says, unless it has been said to the shared one.
+        """Execute a statement of a listener for "connect", unless the shared one has had it.
 
         Raises:
-            TransactionControlError: something else has been said to that.
+            TransactionControlError: that one has had another.
         """
-        said = self.sandbox.setup_statements
+        repeated = self.sandbox.setup_statements
         if parameters and not is_read:
             raise TransactionControlError(
-                f"A listener for 'connect' says {shorten(statement)!r} with parameters, which the"
-                " sandbox could not say again. Write them into the statement."
+                f"A listener for 'connect' executes {shorten(statement)!r} with parameters, which"
+                " the sandbox cannot repeat. Write the values into the statement."
             )
         if is_read or self.is_first:
-            said |= {} if is_read else {statement: None}
+            if not is_read:
+                repeated[statement] = None
             return self.sandbox.run(run)
-        if statement not in said and not self.ignores(statement):
+        if statement not in repeated and not self.ignores(statement):
             raise TransactionControlError(
-                f"A listener for 'connect' says {shorten(statement)!r} to this connection, and did"
-                f" not to the application's, which the sandbox shares. {REAL_COMMITS}"
+                f"A listener for 'connect' executes {shorten(statement)!r} on this connection, and"
+                f" did not on the application's, which the sandbox shares. {REAL_COMMITS}"
             )
         return None
 
@@ -257,12 +258,12 @@ class SandboxConnection(DriverConnection):
     def _fail(self) -> None:
         """Let a failed statement undo what it undoes on a server, and release its locks."""
         if self.commits_itself:
-            self.sandbox.release(keeps=False)
+            self.sandbox.finish_transaction(keeps=False)
         elif not self._has_savepoints:
             # With savepoints, it may return to one: the server knows that it is aborted till then.
             self._aborted = self.sandbox.run(partial(sql.aborted, self.shared))
             if self._aborted:
-                self.sandbox.release(keeps=False)
+                self.sandbox.finish_transaction(keeps=False)
 
 
 class SandboxCursor:

@@ -44,7 +44,7 @@ class Sandbox:
         self.setup_statements = dict[str, None]()  # of listeners for "connect", in order
         self._options: dict[str, Any] = {}  # that it was opened with
         self.session_changed = False  # by statements whose effects may outlive a rollback
-        self._turn = asyncio.Condition()  # held while the shared connection is in use
+        self._lock = asyncio.Condition()  # held while the shared connection is in use
         self._opening: asyncio.Task[None] | None = None  # if it is open, too
         self._begun = False
         self.writers: set[str] | None = None  # names of what writes in a plain SELECT, if known
@@ -62,9 +62,9 @@ class Sandbox:
         """
         if self._recovery:
             await asyncio.wait([self._recovery])
-        if self._turn.locked():  # by what outlives the test, as a task of a wider fixture
+        if self._lock.locked():  # by what outlives the test, as a task of a wider fixture
             await self._stop()
-        async with self._turn:
+        async with self._lock:
             self.writer = None
             if self._begun:
                 self._begun = False
@@ -72,9 +72,9 @@ class Sandbox:
                     await greenlet_spawn(sql.send, self.shared, sql.END)
                 except Exception as error:
                     raise TransactionControlError(
-                        "The sandbox's transaction is gone, or cannot be undone. Did this test end"
-                        " it by a procedure, write where no transaction is, or lose its connection?"
-                        f" {REAL_COMMITS} The database says: {error}"
+                        "The sandbox's transaction is gone, or cannot be undone. This test may have"
+                        " called a procedure that commits, written where no transaction is, or lost"
+                        f" its connection. {REAL_COMMITS} The database says: {error}"
                     ) from error
         if self.session_changed:
             await self.close()
@@ -151,18 +151,18 @@ class Sandbox:
         """Tell whether `statement` names a function that may write, or something that calls one."""
         found = NAME.findall(statement.lower())
         names = {name.strip('"`') + "(" * bool(bracket) for name, bracket in found}
-        return not names.isdisjoint(self._look())
+        self._read_schema()
+        return not names.isdisjoint(self.writers or ())
 
-    def _look(self) -> set[str]:
-        """Look at the schema, unless that is known; return the names of what writes."""
+    def _read_schema(self) -> None:
+        """Read what depends on the schema, unless that is known: what writes, and how to commit."""
 
-        def look() -> None:
+        def read() -> None:
             self._commit = sql.commit(self.shared, self.setup_statements)
             self.writers = sql.writers(self.shared)
 
         if self.writers is None:
-            self.run(look)
-        return self.writers or set()
+            self.run(read)
 
     @contextmanager
     def turn(
@@ -197,18 +197,18 @@ class Sandbox:
             self._recovery = create_task(self._recover())
             raise
         except BaseException:
-            self._turn.release()
+            self._lock.release()
             raise
         else:
-            self._turn.release()
+            self._lock.release()
 
     async def _recover(self) -> None:
         """Let a cancelled statement end, roll its transaction back, and let the others go on."""
         try:
             await self._stop()
-            await greenlet_spawn(partial(self.release, keeps=False))
+            await greenlet_spawn(partial(self.finish_transaction, keeps=False))
         finally:
-            self._turn.release()
+            self._lock.release()
 
     async def _stop(self) -> None:
         """Let the statement that runs end, of itself or not."""
@@ -233,7 +233,7 @@ class Sandbox:
         """Execute statements of the sandbox's own."""
         self.run(partial(sql.send, self.shared, statements))
 
-    def end(self, connection: SandboxConnection, *, keeps: bool) -> None:
+    def end_transaction_of(self, connection: SandboxConnection, *, keeps: bool) -> None:
         """End the transaction of `connection`; one that has only read has nothing to end.
 
         Args:
@@ -243,38 +243,42 @@ class Sandbox:
         if connection.is_writing:
             with self.turn(connection, "", is_plain_read=False):
                 is_lost = connection.has_failed and self.run(partial(sql.aborted, self.shared))
-                self.release(keeps=keeps and not is_lost)
+                self.finish_transaction(keeps=keeps and not is_lost)
 
-    def release(self, *, keeps: bool) -> None:
+    def finish_transaction(self, *, keeps: bool) -> None:
         """Move the savepoint forward or return to it, and let another transaction write."""
         try:
             if keeps:
-                self._look()
+                self._read_schema()  # which knows how to commit
             self.send(self._commit if keeps else sql.ROLLBACK)
         except Exception:
             self.send(sql.ROLLBACK)
             raise
         finally:
             self.writer = None
-            self._turn.notify_all()
+            self._lock.notify_all()
 
     async def _wait_for_writer(self, connection: SandboxConnection) -> None:
         try:
             async with asyncio.timeout(WAIT_TIMEOUT):
-                await self._turn.acquire()
+                await self._lock.acquire()
                 try:
                     while (writer := self.writer) and writer is not connection:
                         writer.refuse_own_task()
-                        await self._turn.wait()
+                        await self._lock.wait()
                 except BaseException:
-                    self._turn.release()
+                    self._lock.release()
                     raise
         except TimeoutError:
-            last = f" Its last statement: {self.writer.statement}" if self.writer else ""
+            last = (
+                f" The last statement of that transaction: {self.writer.statement}"
+                if self.writer
+                else ""
+            )
             raise CommitFirstError(
                 f"This statement has waited {WAIT_TIMEOUT} seconds for the transaction of another"
-                " task, since the sandbox shows one at a time. Does that one wait for this? Commit"
-                f" it before, or mark the test with @pytest.mark.real_commits.{last}"
+                " task, since the sandbox shows one at a time. If that task waits for this one,"
+                f" commit its transaction first. Otherwise: {REAL_COMMITS}{last}"
             ) from None
 
 

@@ -14,12 +14,11 @@ from sqlalchemy import Engine, MetaData, event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from ..application import MIGRATIONS, ROOT
 from ..errors import HarnessError
 from .lifecycle import Database
 from .thread import outside_loops
 
-ROOT: Final = Path(__file__).parents[3]
-MIGRATIONS: Final = ROOT / "migrations"
 OF_THE_SERVER: Final = (
     " If it belongs to the server, as a role does, other databases' migrations have created it:"
     " create it only where it is missing."
@@ -45,7 +44,7 @@ def create_schema(database: Database) -> None:
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if Path(frame.filename).is_relative_to(MIGRATIONS)]
-        place = f"{own[-1].filename}:{own[-1].lineno}" if own else "the start"
+        place = f"{own[-1].filename}:{own[-1].lineno}" if own else "a place outside of them"
         hint = OF_THE_SERVER if "already exists" in str(error) else ""
         pytest.exit(f"The migrations fail, at {place}: {error}{hint}", pytest.ExitCode.USAGE_ERROR)
     outside_loops(asyncio.run, create_test_tables(database))
@@ -64,8 +63,8 @@ def nothing_but(database: Database) -> Iterator[None]:
     def check(_: object, __: object, args: list[Any], options: dict[str, Any]) -> None:
         if not any(database.name in str(value) for value in (*args, *options.values())):
             raise HarnessError(
-                "migrations/env.py connects to another database than that of the tests, which has"
-                " been stopped. Let it read the address from the application's settings."
+                "migrations/env.py connects to another database than that of the tests, which is"
+                " refused. Let it read the address from the application's settings."
             )
 
     event.listen(Engine, "do_connect", check)

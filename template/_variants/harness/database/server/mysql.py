@@ -44,7 +44,7 @@ def limit_lock_waits(dialect: Dialect, _: object, __: object, options: dict[str,
 
 
 @contextmanager
-def server() -> Iterator[URL]:
+def server_url() -> Iterator[URL]:
     """Yield the address of the server in TEST_DATABASE_URL, or of the local one.
 
     Raises:
@@ -70,7 +70,7 @@ def server() -> Iterator[URL]:
 class Server:
     """A server, and the databases on it that the harness makes."""
 
-    made: ClassVar[set[str]] = set()
+    made: ClassVar[set[str]] = set()  # by any instance of this process
 
     def __init__(self, url: URL, key: str, process: str) -> None:
         """Connect to the server at `url`.

@@ -47,13 +47,13 @@ https://www.postgresql.org/docs/current/catalog-pg-database.html"""
 
 
 @contextmanager
-def server() -> Iterator[URL]:
+def server_url() -> Iterator[URL]:
     """Yield the address of the server in TEST_DATABASE_URL, or of one that is started here.
 
     Raises:
         HarnessError: there is no server, or the variable does not name one.
     """
-    for elsewhere in ("PGHOSTADDR", "PGSERVICE"):  # libpq would go there instead
+    for elsewhere in ("PGHOSTADDR", "PGSERVICE"):  # drivers would connect there instead
         os.environ.pop(elsewhere, None)
     if address := os.environ.get("TEST_DATABASE_URL"):
         try:
@@ -79,7 +79,7 @@ def server() -> Iterator[URL]:
 class Server:
     """A server, and the databases on it that the harness makes."""
 
-    made: ClassVar[set[str]] = set()
+    made: ClassVar[set[str]] = set()  # by any instance of this process
 
     def __init__(self, url: URL, key: str, process: str) -> None:
         """Connect to the server at `url`.

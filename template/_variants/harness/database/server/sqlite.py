@@ -72,7 +72,7 @@ def interrupt(connection: Any) -> None:
 
 
 @contextmanager
-def server() -> Iterator[URL]:
+def server_url() -> Iterator[URL]:
     """Yield the address of a folder for databases, which only this user can write to.
 
     Raises:
@@ -95,7 +95,7 @@ def server() -> Iterator[URL]:
 class Server:
     """A folder, and the databases in it that the harness makes."""
 
-    made: ClassVar[set[str]] = set()
+    made: ClassVar[set[str]] = set()  # by any instance of this process
 
     def __init__(self, url: URL, key: str, process: str) -> None:
         """Use the folder at `url`.

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import HarnessError
-from ..watch.tasks import NAME
+from ..watch.tasks import HARNESS_TASK
 
 
 @asynccontextmanager
@@ -25,14 +25,14 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     state: dict[str, Any] = {}
     to_app, from_app = asyncio.Queue[Message](), asyncio.Queue[Message]()
     scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
-    task = asyncio.create_task(app(scope, to_app.get, from_app.put), name=NAME)
-    over: Message = {"type": "over"}  # what it has to say, or to raise, it has said by then
-    task.add_done_callback(lambda _: from_app.put_nowait(over))
+    task = asyncio.create_task(app(scope, to_app.get, from_app.put), name=HARNESS_TASK)
+    finished: Message = {"type": "finished"}  # whatever it says or raises, it has by then
+    task.add_done_callback(lambda _: from_app.put_nowait(finished))
 
     async def tell(message: str) -> None:
         to_app.put_nowait({"type": message})
         answer = await from_app.get()
-        if answer["type"] == f"{message}.failed" or answer is over:
+        if answer["type"] == f"{message}.failed" or answer is finished:
             await task  # which raises what has failed
         if answer["type"] == f"{message}.failed":
             raise HarnessError(f"The application says {message}.failed: {answer.get('message')}")
