@@ -78,19 +78,19 @@ async def ann(session: AsyncSession) -> Customer:
 """
 
 TESTS = """
-import httpx
+import httpx2
 import pytest
 from my_app.models import Customer
 from sqlalchemy.exc import IntegrityError
 
 
-async def test_names(client: httpx.AsyncClient, ann: Customer) -> None:
+async def test_names(client: httpx2.AsyncClient, ann: Customer) -> None:
     await client.post("/customers", params={"name": "Bob"})
     assert (await client.get("/customers")).json() == ["Ann", "Bob"]
 
 
 @pytest.mark.slow
-async def test_a_name_that_is_taken(client: httpx.AsyncClient, ann: Customer) -> None:
+async def test_a_name_that_is_taken(client: httpx2.AsyncClient, ann: Customer) -> None:
     with pytest.raises(IntegrityError):
         await client.post("/customers", params={"name": "Ann"})
     assert (await client.get("/customers")).json() == ["Ann"]

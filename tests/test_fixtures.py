@@ -45,7 +45,7 @@ async def test_an_application_that_cannot_start(request, app):
 PROTOCOL = """
 import contextvars
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI, Request
 from tests.harness import fixtures
@@ -100,8 +100,8 @@ async def test_requests_have_the_state_and_middleware_hears_all(app, client, oth
     expected = ["hello from the test", True]
     for _ in range(2):
         assert (await client.get("/")).json() == expected
-    own = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=own, base_url="http://test") as other:
+    own = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=own, base_url="http://test") as other:
         assert (await other.get("/")).json() == expected
     assert other_app == ["lifespan", "http", "http", "http"]
 

@@ -16,17 +16,17 @@ def pytest_collection_modifyitems(items):
 """
 
 IN_A_CLASS_OF_A_PACKAGE = """
-import httpx
+import httpx2
 import pytest
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
 class TestItems:
-    async def test_create(self, client: httpx.AsyncClient, attempt: int) -> None:
+    async def test_create(self, client: httpx2.AsyncClient, attempt: int) -> None:
         assert (await client.post("/items", json={"name": "chair"})).status_code == 201
 
     @pytest.mark.real_commits
-    async def test_create_for_real(self, client: httpx.AsyncClient, attempt: int) -> None:
+    async def test_create_for_real(self, client: httpx2.AsyncClient, attempt: int) -> None:
         assert (await client.post("/items", json={"name": "chair"})).status_code == 201
 
     def test_without_a_loop(self, attempt: int) -> None:

@@ -425,8 +425,7 @@ def test_a_breach_of_the_contract_is_noticed(
     if driver == "aiosqlite":
         noticed.pop("test_isolation_level", None)  # SQLite is serializable; nothing else to ask for
     (project.path / "tests/test_breaches.py").write_text(IN_ANY_STRATEGY + more)
-    ignored = "ignore::DeprecationWarning"  # of Starlette's TestClient
-    output = project.run("pytest", "-W", ignored, "tests/test_breaches.py", exit_code=1)
+    output = project.run("pytest", "tests/test_breaches.py", exit_code=1)
     for test, message in noticed.items():
         failures = re.findall(rf"^(?:FAILED|ERROR) tests/test_breaches.py::{test} ", output, re.M)
         assert len(failures) == 1, test

@@ -9,7 +9,7 @@ README = (TEMPLATE / "README.md").read_text()
 IMPORTS = """\
 import asyncio
 
-import httpx
+import httpx2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 

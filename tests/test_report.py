@@ -11,7 +11,7 @@ ROWS, COLUMNS = 24, 80
 BROKEN = '''
 import asyncio
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 from my_app.models import Item
@@ -87,8 +87,8 @@ async def test_middleware(session_factory):
         await end_transaction(session_factory)  # of the endpoint
 
     app.add_middleware(BaseHTTPMiddleware, dispatch=dispatch)
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         await client.get("/refused")  # of the test
 
 

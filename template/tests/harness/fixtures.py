@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -70,15 +70,15 @@ async def app(
 @pytest.fixture
 async def client(
     app: FastAPI, harness_sessions: list[AsyncSession]
-) -> AsyncIterator[httpx.AsyncClient]:
+) -> AsyncIterator[httpx2.AsyncClient]:
     """A client that calls the application in process; its errors reach the test as they are."""
 
-    async def check(_: httpx.Request) -> None:
+    async def check(_: httpx2.Request) -> None:
         for session in harness_sessions:
             refuse_pending(session)
 
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=app),
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=app),
         base_url="http://test",
         event_hooks={"request": [check]},
     ) as client:
