@@ -1,8 +1,12 @@
 """The product space: every combination of answers that the template renders."""
 
 from itertools import product
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import yaml
+from jinja2 import Environment, FileSystemLoader
+
+from .generated import TEMPLATE
 from .pythons import NEWEST, OLDEST
 
 
@@ -43,16 +47,28 @@ class Combination(NamedTuple):
         return (OLDEST, NEWEST)[place % 2]
 
 
-BACKENDS: Final = {
-    "asyncpg": "postgresql",
-    "psycopg": "postgresql",
-    "aiosqlite": "sqlite",
-    "asyncmy": "mysql",
-    "aiomysql": "mysql",
-}
-ISOLATIONS: Final = ("savepoint", "reset", "clone", "create_drop")
-LOOP_SCOPES: Final = ("session", "module", "class", "function")
-RUNNERS: Final = ("pytest-asyncio", "anyio")
+def choices(question: str) -> list[str]:
+    """Return the answers that the prompt offers for `question`."""
+    offered = ASKED[question]["choices"]
+    values = offered.values() if isinstance(offered, dict) else offered
+    return [value["value"] if isinstance(value, dict) else value for value in values]
+
+
+def backend_of(driver: str) -> str:
+    """Return the answer to the hidden question `backend`, which follows from the driver."""
+    default = COPIER["backend"]["default"]
+    environment = Environment(loader=FileSystemLoader(TEMPLATE))
+    return environment.from_string(default).render(driver=driver).strip()
+
+
+COPIER: Final[dict[str, Any]] = yaml.safe_load((TEMPLATE / "copier.yml").read_text())
+ASKED: Final = {name: COPIER[name] for name in COPIER if "help" in COPIER[name]}
+"""The questions that somebody at a terminal is asked, in their order."""
+
+BACKENDS: Final = {driver: backend_of(driver) for driver in choices("driver")}
+ISOLATIONS: Final = choices("isolation")
+LOOP_SCOPES: Final = choices("loop_scope")
+RUNNERS: Final = choices("runner")
 
 COMBINATIONS: Final = [
     combination

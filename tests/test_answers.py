@@ -11,8 +11,8 @@ import copier
 import pytest
 import yaml
 
+from .combinations import ASKED, choices
 from .conftest import Generate
-from .generated import TEMPLATE
 
 REFUSED = [
     ("backend", "sqlite", "no such question"),
@@ -62,19 +62,13 @@ def test_refused(
 
 
 def test_refusals_know_all_questions_and_choices(generate: Generate) -> None:
-    questions = yaml.safe_load((TEMPLATE / "copier.yml").read_text())
-    asked_of_nobody = {"refusals", "backend"}
-    names = [name for name in questions if name[0] != "_" and name not in asked_of_nobody]
     with pytest.raises(copier.errors.UserMessageError) as unknown:
         generate(nonsense=1)
-    assert {*names} == {*str(unknown.value).partition("there are ")[2].strip("'").split(", ")}
-    for name in names:
-        if choices := questions[name].get("choices"):
-            if isinstance(choices, dict):
-                choices = [c["value"] if isinstance(c, dict) else c for c in choices.values()]
-            with pytest.raises(
-                copier.errors.UserMessageError, match=f"one of {', '.join(choices)}"
-            ):
+    assert {*ASKED} == {*str(unknown.value).partition("there are ")[2].strip("'").split(", ")}
+    for name in ASKED:
+        if "choices" in ASKED[name]:
+            message = f"one of {', '.join(choices(name))}"
+            with pytest.raises(copier.errors.UserMessageError, match=message):
                 generate(**{name: "nonsense"})
 
 

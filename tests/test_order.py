@@ -71,8 +71,8 @@ def test_the_contract_is_run_when_it_is_asked_for(generate_installed: Generate) 
     collect = "pytest", "--collect-only", "-q"
     for asked_for in ((), ("tests",), ("tests/harness",), ("tests/test_items.py",)):
         assert "contract" not in project.run(*collect, *asked_for)
-    for asked_for in (CONTRACT, f"{project.path}/{CONTRACT}", f"{CONTRACT}/test_contract.py"):
-        output = project.run(*collect, asked_for)
+    for contract in (CONTRACT, f"{project.path}/{CONTRACT}", f"{CONTRACT}/test_contract.py"):
+        output = project.run(*collect, contract)
         assert "contract" in output
         assert "test_items" not in output
     one = f"{CONTRACT}/test_contract.py::TestCommit::test_later_requests_see_it"

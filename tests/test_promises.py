@@ -19,7 +19,7 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "sandbox/connection.py",
+        "sandbox/sandbox.py",
         "            if writes:\n",
         "            if False:\n",
         "TestCommitFirst",
