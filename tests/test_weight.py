@@ -10,7 +10,7 @@ from .combinations import Combination
 from .conftest import Generate
 
 BUDGET = {
-    Combination("asyncpg", "savepoint"): 3320,
+    Combination("asyncpg", "savepoint"): 3330,
     Combination("asyncmy", "savepoint"): 3260,
     Combination("aiosqlite", "savepoint"): 2770,
     Combination("asyncpg", "reset"): 2900,
