@@ -127,7 +127,7 @@ BROKEN = [
         "    with exit_on_failure(harness_database):\n        server.create(name)\n"
         "    create_schema(harness_database)\n    yield\n"
         "    with exit_on_failure(harness_database):\n        server.drop(name)\n",
-        "    if name not in server.made:\n        server.create(name)\n"
+        "    if name not in server.created:\n        server.create(name)\n"
         "        create_schema(harness_database)\n    yield\n",
         "TestCommit",
         id="tables are kept",

@@ -13,7 +13,7 @@ def set_up(connection: Any) -> None:
 
 async def cancel(connection: Any, server: Server) -> None:
     """Cancel the statement that runs on `connection`."""
-    server.query(f"SELECT pg_cancel_backend({connection._connection.get_server_pid()})")
+    server.admin.query(f"SELECT pg_cancel_backend({connection._connection.get_server_pid()})")
 
 
 class DriverConnection:

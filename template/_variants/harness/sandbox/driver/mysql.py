@@ -15,7 +15,7 @@ def set_up(connection: Any) -> None:
 
 async def cancel(connection: Any, server: Server) -> None:
     """Cancel the statement that runs on `connection`."""
-    server.query(f"KILL QUERY {connection._connection.thread_id()}")
+    server.admin.query(f"KILL QUERY {connection._connection.thread_id()}")
 
 
 class DriverConnection:
