@@ -43,15 +43,9 @@ def create_schema(database: Database) -> None:
         with refuse_other_databases(database):
             outside_loops(command.upgrade, config, "head")
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        in_migrations = [
-            frame for frame in frames if Path(frame.filename).is_relative_to(MIGRATIONS)
-        ]
-        place = (
-            f"{in_migrations[-1].filename}:{in_migrations[-1].lineno}"
-            if in_migrations
-            else "the start"
-        )
+        trace = traceback.extract_tb(error.__traceback__)
+        frames = [frame for frame in trace if Path(frame.filename).is_relative_to(MIGRATIONS)]
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "the start"
         hint = SERVER_OBJECT_HINT if "already exists" in str(error) else ""
         pytest.exit(f"The migrations fail, at {place}: {error}{hint}", pytest.ExitCode.USAGE_ERROR)
     outside_loops(asyncio.run, create_test_tables(database))

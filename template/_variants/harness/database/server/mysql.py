@@ -133,9 +133,8 @@ class Server:
 
     def cancel_statements(self, name: str) -> None:
         """Cancel the statements that run in the database `name`."""
-        for (connection_id,) in self.admin.query(
-            f"{CONNECTION_IDS.format(name=name)} AND command = 'Query'"
-        ):
+        query = f"{CONNECTION_IDS.format(name=name)} AND command = 'Query'"
+        for (connection_id,) in self.admin.query(query):
             with suppress(ServerError):  # it has ended already
                 self.admin.query(f"KILL QUERY {connection_id}")
 

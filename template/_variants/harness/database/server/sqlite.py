@@ -27,9 +27,8 @@ CLOSE_TIMEOUT: Final = 0.1
 DRIVER_CONNECTIONS: Final = WeakSet[Any]()
 """The open connections of the driver."""
 DRIVER_CONNECTION: Final = "tests.harness: driver's connection"
-MARK: Final = (
-    0x7E575  # the "application id" in the header of every database that the harness creates
-)
+MARK: Final = 0x7E575
+"""The "application id" in the header of every database that the harness creates."""
 
 
 @event.listens_for(Engine, "do_connect")
