@@ -28,8 +28,8 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "sandbox/connection.py",
-        "        self._end(keeps=False)\n",
-        "        self._end(keeps=True)\n",
+        "        self._end_transaction(keeps=False)\n",
+        "        self._end_transaction(keeps=True)\n",
         "TestRollback",
         id="a rollback undoes nothing",
     ),
@@ -52,7 +52,7 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "sandbox/connection.py",
-        "            if writes and (self.commits_itself or not self.is_checked_out):\n",
+        "            if writes and (self.commits_each_statement or not self.is_checked_out):\n",
         "            if False:\n",
         "TestAutocommit",
         id="autocommit does not commit",
@@ -84,7 +84,7 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "sandbox/sandbox.py",
-        "                        writer.refuse_own_task()\n",
+        "                        writer.refuse_endless_wait()\n",
         "",
         "TestCommitFirst",
         id="who waits for himself is not told",
@@ -135,7 +135,7 @@ BROKEN = [
         "    with exit_on_failure(harness_database):\n        server.create(name)\n"
         "    create_schema(harness_database)\n    yield\n"
         "    with exit_on_failure(harness_database):\n        server.drop(name)\n",
-        "    if name not in server.made:\n        server.create(name)\n"
+        "    if name not in server.created:\n        server.create(name)\n"
         "        create_schema(harness_database)\n    yield\n",
         "TestCommit",
         id="tables are kept",

@@ -17,9 +17,9 @@ from ..errors import HarnessError
 from .server import FAILURES, Server, server_url
 
 PREFIX: Final = f"test_{application.PACKAGE}_"
-"""What begins the names of all databases that the tests of this project make."""
-OF_A_RUN: Final = re.compile("(?P<process>" + PREFIX + r"[0-9a-f]{8})(_\d+)?")
-"""The names of those that belong to one process of a run, which is called as the first of them."""
+"""The prefix of all databases that the tests of this project create."""
+RUN_DATABASE: Final = re.compile("(?P<process>" + PREFIX + r"[0-9a-f]{8})(_\d+)?")
+"""The databases of one process of a run. The first bears the name of the process."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ DATABASE: Final = pytest.StashKey[Database]()
 
 
 def point_application_to_database(config: pytest.Config) -> None:
-    """Point the application to a database of this run's own, before anything can import it.
+    """Point the application to this run's own database, before anything can import it.
 
     Raises:
-        pytest.UsageError: it has been imported already, or there is no server.
+        pytest.UsageError: the application has been imported already, or there is no server.
     """
     if application.PACKAGE in sys.modules:
         raise pytest.UsageError(
@@ -53,11 +53,11 @@ def point_application_to_database(config: pytest.Config) -> None:
     config.add_cleanup(cleanup.close)
     name = f"{PREFIX}{secrets.token_hex(4)}"
     try:
-        url = cleanup.enter_context(server_url())
-        server = cleanup.enter_context(closing(Server(url, application.PACKAGE, name)))
+        url = cleanup.enter_context(server())
+        database_server = cleanup.enter_context(closing(Server(url, application.PACKAGE, name)))
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
-    database = config.stash[DATABASE] = Database(server, name)
+    database = config.stash[DATABASE] = Database(database_server, name)
     os.environ[application.DATABASE_URL] = database.url.render_as_string(hide_password=False)
 
 
@@ -69,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say in one line what runs."""
+    """Return one line about the answers, the server and the database."""
     database = config.stash[DATABASE]
     return (
         f"harness: {answers.DRIVER}, {answers.ISOLATION}, {answers.LOOP_SCOPE} loop,"
@@ -79,7 +79,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def harness_database(pytestconfig: pytest.Config) -> Iterator[Database]:
-    """The run's database, still to be made; what dead runs have left is gone."""
+    """The run's database, not created yet; what dead runs left behind is dropped."""
     database = pytestconfig.stash[DATABASE]
     configured = application.get_engine().url
     if configured != database.url:
@@ -92,28 +92,28 @@ def harness_database(pytestconfig: pytest.Config) -> Iterator[Database]:
         drop_leftovers(database.server)
     yield database
     with exit_on_failure(database):
-        if database.server.databases(database.name):  # it was created
+        if database.server.databases(database.name):  # it has been created
             database.server.drop(database.name)
 
 
 def drop_leftovers(server: Server) -> None:
-    """Drop the databases of processes that are gone."""
+    """Drop the databases of processes that have ended."""
     with server.lock(PREFIX):
         for name, process in databases_of_runs(server):
             if not server.is_alive(process):
-                with suppress(HarnessError):  # not made by tests, in spite of its name
+                with suppress(HarnessError):  # in spite of its name, tests have not created it
                     server.drop(name)
 
 
 def databases_of_runs(server: Server) -> list[tuple[str, str]]:
-    """Return the name of each database that belongs to a process of a run, and whose it is."""
-    matches = map(OF_A_RUN.fullmatch, server.databases(PREFIX))
+    """Return the databases that processes of runs have created, each with its process."""
+    matches = map(RUN_DATABASE.fullmatch, server.databases(PREFIX))
     return [(match[0], match["process"]) for match in matches if match]
 
 
 @contextmanager
 def exit_on_failure(database: Database) -> Iterator[None]:
-    """End the run, with one line, if `database` cannot be made or dropped."""
+    """End the run with one line if `database` cannot be created or dropped."""
     try:
         yield
     except FAILURES as error:

@@ -1,4 +1,4 @@
-"""Threads of the harness's own: it needs event loops of its own, apart from those of tests."""
+"""Threads of the harness, whose event loops are separate from those of tests."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -6,11 +6,11 @@ from contextvars import ContextVar
 from typing import Any
 
 is_harness: ContextVar[bool] = ContextVar("is_harness", default=False)
-"""Whether the harness itself is at work, which connects whenever it likes."""
+"""True where the harness itself is at work, which may connect outside tests, too."""
 
 
 def new_thread() -> ThreadPoolExecutor:
-    """Start a thread of the harness's."""
+    """Return an executor with one thread, which belongs to the harness."""
     return ThreadPoolExecutor(max_workers=1, initializer=is_harness.set, initargs=(True,))
 
 

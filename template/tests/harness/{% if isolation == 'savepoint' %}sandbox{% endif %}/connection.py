@@ -1,4 +1,4 @@
-"""What pools hold in place of a DBAPI connection: one transaction at a time in the sandbox."""
+"""The proxies that pools hold in place of DBAPI connections."""
 
 from __future__ import annotations
 
@@ -27,73 +27,70 @@ from .driver import DriverConnection
 if TYPE_CHECKING:
     from .sandbox import Sandbox
 
-REAL_COMMITS: Final = "Mark the test with @pytest.mark.real_commits."
+ADVICE: Final = "Mark the test with @pytest.mark.real_commits."
 
 SQLALCHEMY: Final = str(Path(sqlalchemy.__file__).parent)
-at_work: ContextVar[asyncio.Task[Any] | None] = ContextVar("at_work", default=None)
-"""The task that has used the sandbox last; the tasks that it starts inherit it."""
+last_task: ContextVar[asyncio.Task[Any] | None] = ContextVar("last_task", default=None)
+"""The task that last used the sandbox in this context, which the tasks that it starts inherit."""
 
 PLAIN: Final = re.compile(
     r"(INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|SET\s+LOCAL)\b",
     re.IGNORECASE,
 )
-"""A statement whose effects a rollback undoes, to the last temporary table and cached type."""
-OF_TRANSACTION: Final = re.compile(r"(SAVEPOINT|RELEASE|ROLLBACK|LOCK)\b", re.IGNORECASE)
-OF_SAVEPOINT: Final = re.compile(r"(RELEASE|ROLLBACK)\b", re.IGNORECASE)
+"""A statement whose effects a rollback undoes, including temporary tables and cached types."""
+NEEDS_TRANSACTION: Final = re.compile(r"(SAVEPOINT|RELEASE|ROLLBACK|LOCK)\b", re.IGNORECASE)
+NEEDS_SAVEPOINT: Final = re.compile(r"(RELEASE|ROLLBACK)\b", re.IGNORECASE)
 
 
 class SandboxConnection(DriverConnection):
-    """What a pool holds in place of a DBAPI connection: one transaction at a time in the sandbox.
+    """A proxy of the shared connection, for one transaction at a time in the sandbox.
 
-    It has the methods of PEP 249 and those that the dialect calls; the rest is the shared one's.
+    It has the methods of PEP 249 and those that the dialect calls; for others, see `__getattr__`.
     """
 
     def __init__(self, sandbox: Sandbox, *, is_first: bool) -> None:
         self.sandbox = sandbox
         self.shared = sandbox.shared
         self.is_first = is_first
-        self.is_set_up = False
+        self.is_set_up = False  # by listeners for "connect"
         self.is_checked_out = False
         self._task: asyncio.Task[Any] | None = None
         self.statement = ""
-        self.has_failed = False  # a statement; then it may be aborted
+        self.has_failed = False  # one of its statements, so it may be aborted
         self._has_savepoints = self._has_begun = False
-        self._aborted: Exception | None = None  # what all statements get until it ends
+        self._abort_error: Exception | None = None  # raised for each statement until it ends
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.shared, name)
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:
-        """The shared connection's: listeners ask what they are given."""
+        """The shared connection's class: listeners check the type of what they are given."""
         return type(self.shared)
 
     @property
     def _connection(self) -> Any:
-        """The driver's own connection, which would work past the sandbox.
-
-        (SQLAlchemy looks at it when it asks whether an error comes from a lost connection.)
+        """The driver's own connection, which would bypass the sandbox.
 
         Raises:
-            TransactionControlError: it is more than set up.
+            TransactionControlError: this connection is set up already.
         """
-        callers = (frame.f_code.co_name for frame, _ in islice(walk_stack(None), 5))
-        if self.is_set_up and "is_disconnect" not in callers:
+        if self.is_set_up and not is_disconnect_check():
             self._refuse_driver()
         return self.shared._connection
 
     @property
     def driver_connection(self) -> Any:
-        """The driver's own connection, as listeners ask for it."""
+        """The driver's own connection, by its public name."""
         return self._connection
 
     def run_async(self, function: Callable[[Any], Any]) -> Any:
         """Call `function` with the driver's own connection, as listeners for "connect" do.
 
-        Once is enough for the connection that all share.
+        For the shared connection, the first call is enough.
 
         Raises:
-            TransactionControlError: it is more than set up.
+            TransactionControlError: this connection is set up already.
         """
         if self.is_set_up:
             self._refuse_driver()
@@ -102,27 +99,27 @@ class SandboxConnection(DriverConnection):
     def _refuse_driver(self) -> None:
         raise TransactionControlError(
             "The driver's own connection works past the sandbox, which could neither follow nor"
-            f" undo what it does. {REAL_COMMITS}"
+            f" undo what it does. {ADVICE}"
         )
 
     def cursor(self, *_: Any, **__: Any) -> SandboxCursor:
-        """Return a cursor. It is never a server-side one: another transaction's rollback would
-        close it, so a streamed result is read at once and handed out from memory."""
+        """Return a cursor. It is never a server-side one, which another transaction's rollback
+        would close: a streamed result is read at once and handed out from memory."""
         return SandboxCursor(self)
 
     def execute(self, statement: str, parameters: Any = None) -> SandboxCursor:
-        """Execute `statement` by a cursor of its own; many drivers have this, beyond PEP 249."""
+        """Execute `statement` by a new cursor; many drivers have this extension of PEP 249."""
         cursor = self.cursor()
         cursor.execute(statement, parameters)
         return cursor
 
     def commit(self) -> None:
-        """Keep what the transaction has written, until the test ends; unless it is aborted."""
-        self._end(keeps=True)
+        """Keep what the transaction has written until the test ends, unless it is aborted."""
+        self._end_transaction(keeps=True)
 
     def rollback(self) -> None:
         """Undo what the transaction has written."""
-        self._end(keeps=False)
+        self._end_transaction(keeps=False)
 
     def close(self) -> None:
         """Undo what the transaction has written; the shared connection stays open."""
@@ -131,16 +128,16 @@ class SandboxConnection(DriverConnection):
     terminate = close
 
     def ping(self, *_: Any, **__: Any) -> None:
-        """Do nothing: were the shared connection lost, so would be the test."""
+        """Do nothing: if the shared connection were lost, the test could not go on anyway."""
 
-    def refuse_own_task(self) -> None:
-        """Refuse that a task waits for its own transaction.
+    def refuse_endless_wait(self) -> None:
+        """Refuse to wait for this transaction if no other task will end it.
 
-        That is so if it has used this one last; or if the task that did is over, as one that has
-        run a fixture, and there is no other that could end it.
+        That is so if the current task has used it last; or if the task that did has ended, like
+        one that ran a fixture, and no other task runs that could end it.
 
         Raises:
-            CommitFirstError: nobody will end this transaction.
+            CommitFirstError: no other task will end this transaction.
         """
         task = current_task()
         running = asyncio.all_tasks() - runner_tasks()
@@ -153,131 +150,138 @@ class SandboxConnection(DriverConnection):
                 f" @pytest.mark.real_commits. The last statement of that one: {self.statement}"
             )
 
-    def _end(self, *, keeps: bool) -> None:
+    def _end_transaction(self, *, keeps: bool) -> None:
+        """End the transaction; one that has only read has nothing to end on the server."""
         try:
-            self.sandbox.end_transaction_of(self, keeps=keeps)
+            if self.is_writing:
+                with self.sandbox.turn(self, "", is_plain_read=False):
+                    is_aborted = self.has_failed and self._find_abort_error()
+                    self.sandbox.end_writer(keeps=keeps and not is_aborted)
         finally:
             self.has_failed = self._has_savepoints = self._has_begun = False
-            self._aborted = None
+            self._abort_error = None
+
+    def _find_abort_error(self) -> Exception | None:
+        error: Exception | None = self.sandbox.call(partial(sql.abort_error, self.shared))
+        return error
 
     def run_statement(self, run: Callable[[], Any], statement: str, parameters: Any) -> Any:
-        """Execute `statement` by calling `run`: in turn, and with the effects it has on a server.
+        """Execute `statement` by calling `run`: in turn, with the effects that it has on a server.
 
         Raises:
-            CommitFirstError: it waits for a transaction that does not end.
-            TransactionControlError: the sandbox cannot show what it does.
+            CommitFirstError: it has to wait for a transaction that does not end.
+            TransactionControlError: the sandbox cannot show its effects.
         """
-        text = sql.NOT_CODE.sub(blank, statement).lstrip("( \t\r\n")
+        text = sql.NOT_CODE.sub(blank_out, statement).lstrip("( \t\r\n")
         parts = [part for part in text.split(";") if part.strip()] or [""]
         is_plain_read = all(map(sql.READ.match, (part.lstrip("( \t\r\n") for part in parts)))
         if not self.is_set_up:
-            return self._set_up(run, statement, parameters, is_read=is_plain_read)
+            return self._run_setup_statement(run, statement, parameters, is_read=is_plain_read)
         is_ping = not self.is_checked_out and statement == sql.PING
         if is_ping or self.ignores(text):
             return None
         for part in parts:
             self._refuse(part.lstrip(), parameters)
-        if self._aborted:
-            raise self._aborted
-        # By hand, for which it was in autocommit mode.
-        begins = sql.BEGINNING.match(text) and not (self._has_begun or self.is_writing)
+        if self._abort_error:
+            raise self._abort_error
+        # A raw BEGIN in autocommit mode, as listeners for "begin" send it.
+        begins = sql.RAW_BEGIN.match(text) and not (self._has_begun or self.is_writing)
         with self.sandbox.turn(self, text, is_plain_read=is_plain_read) as writes:
             self._task, self.statement = current_task(), shorten(text)
             self._has_savepoints |= text[:9].upper() == "SAVEPOINT"
             if begins:
                 self._has_begun, run = True, do_nothing
             try:
-                result = self.sandbox.run(run)
+                result = self.sandbox.call(run)
             except Exception:
                 self.has_failed = True
                 self._fail()
                 raise
             if not is_plain_read and not PLAIN.match(text):
                 self.sandbox.session_changed = True
-                self.sandbox.writers = None  # it may have created functions
-            elif is_plain_read and writes:  # by a function, which may set variables, too
+                self.sandbox.writing_names = None  # they may have changed
+            elif is_plain_read and writes:  # by a function, which may change settings, too
                 self.sandbox.session_changed = True
-            if writes and (self.commits_itself or not self.is_checked_out):
-                self.sandbox.finish_transaction(keeps=True)
+            if writes and (self.commits_each_statement or not self.is_checked_out):
+                self.sandbox.end_writer(keeps=True)
             return result
 
     def _refuse(self, statement: str, parameters: Any) -> None:
-        """Refuse what would end the outer transaction, or would do something else here.
+        """Refuse a statement that would end the outer transaction, or has other effects here.
 
         Raises:
-            TransactionControlError: it would.
+            TransactionControlError: the sandbox cannot show its effects.
         """
-        if sql.ENDING.match(statement):
+        if sql.RAW_END.match(statement):
             raise TransactionControlError(
                 f"A raw {shorten(statement)!r} ends a transaction behind the back of SQLAlchemy and"
                 " of the sandbox. Call commit() or rollback() of the session or the connection."
             )
         reason = sql.refusal(statement, parameters)
-        if self.commits_itself and OF_TRANSACTION.match(statement):
+        if self.commits_each_statement and NEEDS_TRANSACTION.match(statement):
             reason = "needs a transaction, and this connection is in autocommit mode"
-        elif not self._has_savepoints and OF_SAVEPOINT.match(statement):
+        elif not self._has_savepoints and NEEDS_SAVEPOINT.match(statement):
             reason = "needs a savepoint, and this transaction has none"
         if reason:
-            raise TransactionControlError(f"{shorten(statement)!r} {reason}. {REAL_COMMITS}")
+            raise TransactionControlError(f"{shorten(statement)!r} {reason}. {ADVICE}")
 
-    def _set_up(
+    def _run_setup_statement(
         self, run: Callable[[], Any], statement: str, parameters: Any, *, is_read: bool
     ) -> Any:
-        """Execute a statement of a listener for "connect", unless the shared one has had it.
+        """Execute the statement of a listener for "connect", unless the first connection has.
 
         Raises:
-            TransactionControlError: that one has had another.
+            TransactionControlError: the first connection has executed others.
         """
-        repeated = self.sandbox.setup_statements
+        executed = self.sandbox.setup_statements
         if parameters and not is_read:
             raise TransactionControlError(
                 f"A listener for 'connect' executes {shorten(statement)!r} with parameters, which"
-                " the sandbox cannot repeat. Write the values into the statement."
+                " the sandbox could not execute again. Write them into the statement."
             )
         if is_read or self.is_first:
-            if not is_read:
-                repeated[statement] = None
-            return self.sandbox.run(run)
-        if statement not in repeated and not self.ignores(statement):
+            executed |= {} if is_read else {statement: None}
+            return self.sandbox.call(run)
+        if statement not in executed and not self.ignores(statement):
             raise TransactionControlError(
                 f"A listener for 'connect' executes {shorten(statement)!r} on this connection, and"
-                f" did not on the application's, which the sandbox shares. {REAL_COMMITS}"
+                f" did not on the application's, which the sandbox shares. {ADVICE}"
             )
         return None
 
     @property
-    def commits_itself(self) -> bool:
+    def commits_each_statement(self) -> bool:
         """Whether each statement is a transaction of its own."""
         return self.is_autocommit and not self._has_begun
 
     @property
     def is_writing(self) -> bool:
-        """Whether this is the transaction that has written."""
+        """Whether this transaction is the writer, for which others wait."""
         return self.sandbox.writer is self
 
     def _fail(self) -> None:
-        """Let a failed statement undo what it undoes on a server, and release its locks."""
-        if self.commits_itself:
-            self.sandbox.finish_transaction(keeps=False)
+        """Undo what the failure of a statement undoes on a server, and let others write."""
+        if self.commits_each_statement:
+            self.sandbox.end_writer(keeps=False)
         elif not self._has_savepoints:
-            # With savepoints, it may return to one: the server knows that it is aborted till then.
-            self._aborted = self.sandbox.run(partial(sql.aborted, self.shared))
-            if self._aborted:
-                self.sandbox.finish_transaction(keeps=False)
+            # With savepoints, it may return to one; until then the server refuses its statements.
+            self._abort_error = self._find_abort_error()
+            if self._abort_error:
+                self.sandbox.end_writer(keeps=False)
 
 
 class SandboxCursor:
-    """A cursor that takes its turn on the shared connection; there it is made when it is used."""
+    """A proxy of a cursor of the shared connection, which is created when it is first used."""
 
     def __init__(self, connection: SandboxConnection) -> None:
-        # Not by assignment, which goes to the real cursor.
-        vars(self).update(_connection=connection, _made=None)
+        # Not by assignment: `__setattr__` assigns to the real cursor.
+        vars(self).update(_connection=connection, _real=None)
 
     @property
     def _cursor(self) -> Any:
-        if self._made is None:
-            vars(self).update(_made=self._connection.shared.cursor())
-        return self._made
+        if self._real is None:
+            vars(self).update(_real=self._connection.shared.cursor())
+        return self._real
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)
@@ -295,18 +299,18 @@ class SandboxCursor:
         self.close()
 
     def close(self) -> None:
-        """Close it, if it has been used."""
-        if self._made is not None:
-            self._made.close()
+        """Close the cursor, if it has been used."""
+        if self._real is not None:
+            self._real.close()
 
     def execute(self, statement: str, parameters: Any = None) -> Any:
-        """Execute `statement` as PEP 249 says."""
+        """Execute `statement`, as in PEP 249."""
         return self._connection.run_statement(
             lambda: self._cursor.execute(statement, parameters), statement, parameters
         )
 
     def executemany(self, statement: str, parameters: Any) -> Any:
-        """Execute `statement` for all `parameters`, as PEP 249 says."""
+        """Execute `statement` for all `parameters`, as in PEP 249."""
         return self._connection.run_statement(
             lambda: self._cursor.executemany(statement, parameters), statement, parameters
         )
@@ -314,42 +318,56 @@ class SandboxCursor:
 
 @event.listens_for(Pool, "checkout")
 def check_out(guard: Any, *_: object) -> None:
-    """Know that a pool has set up a sandbox's connection, and hands it out.
+    """Note that a proxy is set up and checked out.
 
     Raises:
-        sqlalchemy.exc.DisconnectionError: the shared connection is another one by now.
+        sqlalchemy.exc.DisconnectionError: the sandbox has replaced the shared connection.
     """
     if isinstance(guard, GuardedConnection) and isinstance(guard.guarded, SandboxConnection):
         connection = guard.guarded
         if connection.shared is not connection.sandbox.shared:
-            raise DisconnectionError("the sandbox has another connection by now")
+            raise DisconnectionError("the sandbox has replaced its connection")
         connection.is_set_up = connection.is_checked_out = True
 
 
 @event.listens_for(Pool, "checkin")
 def check_in(guard: Any, *_: object) -> None:
-    """Know that a pool has a sandbox's connection back."""
+    """Note that a proxy is back in its pool."""
     if isinstance(guard, GuardedConnection) and isinstance(guard.guarded, SandboxConnection):
         guard.guarded.is_checked_out = False
 
 
 def current_task() -> asyncio.Task[Any] | None:
-    """Return the current task, or the one for which SQLAlchemy has started it.
-
-    SQLAlchemy ends an `async with` in a task of its own, so that it is not cancelled half-way.
-    """
+    """Return the current task; for one of SQLAlchemy's, the task that has started it."""
     task = asyncio.current_task()
-    code = getattr(task and task.get_coro(), "cr_code", None)
-    if code and code.co_filename.startswith(SQLALCHEMY):
-        return at_work.get(task)
-    at_work.set(task)
+    if is_sqlalchemy_task(task):
+        return last_task.get(task)
+    last_task.set(task)
     return task
 
 
+def is_sqlalchemy_task(task: asyncio.Task[Any] | None) -> bool:
+    """Tell whether SQLAlchemy has started `task`, by the file of its coroutine: nothing marks it.
+
+    SQLAlchemy leaves an `async with` in such a task, so that a cancellation does not interrupt it.
+    """
+    code = getattr(task and task.get_coro(), "cr_code", None)
+    return code is not None and code.co_filename.startswith(SQLALCHEMY)
+
+
+def is_disconnect_check() -> bool:
+    """Tell whether SQLAlchemy checks if an error comes from a lost connection.
+
+    Its dialects read the driver's connection for that, and only the call stack shows why.
+    """
+    callers = (frame.f_code.co_name for frame, _ in islice(walk_stack(None), 6))
+    return "is_disconnect" in callers
+
+
 def do_nothing() -> None:
-    """Do nothing, in place of a statement that the sandbox has executed long ago."""
+    """Do nothing, in place of a raw BEGIN: the sandbox has begun already."""
 
 
-def blank(match: re.Match[str]) -> str:
-    """Return what stands for a comment or a literal, in which nothing is code; or the name."""
+def blank_out(match: re.Match[str]) -> str:
+    """Return the replacement of a comment or a literal, which are not code; a name as it is."""
     return match["name"] or ("''" if match["literal"] else " ")

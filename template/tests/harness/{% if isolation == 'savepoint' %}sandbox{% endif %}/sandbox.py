@@ -17,95 +17,96 @@ from ..database.server import Server
 from ..errors import CommitFirstError, TransactionControlError
 from ..watch.tasks import create_task
 from . import dialect as sql
-from .connection import REAL_COMMITS, SandboxConnection
-from .driver import cancel, set_up
+from .connection import ADVICE, SandboxConnection
+from .driver import cancel, prepare_shared
 
 WAIT_TIMEOUT: Final = 5
 """Seconds that a statement waits for the transaction, or a statement, of another task."""
 CANCEL_TIMEOUT: Final = 0.2
-"""Seconds that a statement may go on whose task has been cancelled."""
+"""Seconds after which the statement of a cancelled task is cancelled, too."""
 
 PLAIN_TYPES: Final = (str, int, float, list, tuple, dict)
 NAME: Final = re.compile(r'([\w$]+|"[^"]+"|`[^`]+`|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
-"""A name or an operator, and what shows that it is a function's."""
+"""A name or an operator, and the bracket that follows the name of a function."""
 
 
 class Sandbox:
-    """One real connection, shared by all that tests do on one event loop."""
+    """One real connection, which all connections of tests on one event loop share."""
 
     def __init__(self, server: Server) -> None:
-        """Prepare a sandbox on the event loop that runs; it connects when it first has to.
+        """Prepare a sandbox on the running event loop; it connects when that is first needed.
 
         Args:
-            server: what cancels statements.
+            server: cancels statements.
         """
         self._server = server
         self.shared: Any = None
         self.setup_statements = dict[str, None]()  # of listeners for "connect", in order
-        self._options: dict[str, Any] = {}  # that it was opened with
+        self._options: dict[str, Any] = {}  # with which it was opened
         self.session_changed = False  # by statements whose effects may outlive a rollback
-        self._lock = asyncio.Condition()  # held while the shared connection is in use
-        self._opening: asyncio.Task[None] | None = None  # if it is open, too
+        self._turn = asyncio.Condition()  # held while the shared connection is in use
+        self._opening: asyncio.Task[None] | None = None  # kept while it is open
         self._begun = False
-        self.writers: set[str] | None = None  # names of what writes in a plain SELECT, if known
+        self.writing_names: set[str] | None = None  # of what writes in a plain SELECT, if known
         self._commit = ""  # the statements that move the savepoint forward
-        self.writer: SandboxConnection | None = None  # whose transaction others wait for
+        self.writer: SandboxConnection | None = None  # for whose transaction others wait
         self._running: asyncio.Future[Any] | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     async def roll_back(self) -> None:
-        """Forget all that has been written.
+        """Undo everything that has been written.
 
         Raises:
-            TransactionControlError: that is not possible, or the outer transaction has been ended.
+            TransactionControlError: that is impossible, for example since the test has ended the
+                outer transaction.
         """
         if self._recovery:
             await asyncio.wait([self._recovery])
-        if self._lock.locked():  # by what outlives the test, as a task of a wider fixture
+        if self._turn.locked():  # by a task that outlives the test, such as one of a wider fixture
             await self._stop()
         async with self._lock:
             self.writer = None
             if self._begun:
                 self._begun = False
                 try:
-                    await greenlet_spawn(sql.send, self.shared, sql.END)
+                    await greenlet_spawn(sql.execute, self.shared, sql.END)
                 except Exception as error:
                     raise TransactionControlError(
-                        "The sandbox's transaction is gone, or cannot be undone. This test may have"
-                        " called a procedure that commits, written where no transaction is, or lost"
-                        f" its connection. {REAL_COMMITS} The database says: {error}"
+                        "The sandbox's transaction is gone, or cannot be undone. Did this test end"
+                        " it by a procedure, write where no transaction is, or lose its connection?"
+                        f" {ADVICE} The database says: {error}"
                     ) from error
         if self.session_changed:
             await self.close()
 
     async def close(self) -> None:
-        """Close the shared connection. The next one that is asked for opens it again."""
+        """Close the shared connection; `connect` opens it again."""
         if self._opening:
-            with suppress(Exception):  # which those have got who wait for it
+            with suppress(Exception):  # which `connect` raises
                 await asyncio.wait_for(self._opening, WAIT_TIMEOUT)
         if self.shared is not None:
-            self._closing = create_task(self._close(self._forget()))
+            self._closing = create_task(self._close(self._detach()))
             await asyncio.shield(self._closing)
 
     async def _close(self, shared: Any) -> None:
-        """Close what was shared, once the statement has ended of a task that was cancelled."""
+        """Close a detached connection, once the statement of a cancelled task has ended."""
         if self._running and not self._running.done():
             await asyncio.wait([self._running], timeout=WAIT_TIMEOUT)
         await greenlet_spawn(shared.close)
 
-    def _forget(self) -> Any:
-        """Return the shared connection, which is not the sandbox's any more."""
+    def _detach(self) -> Any:
+        """Detach the shared connection from the sandbox, and return it."""
         self.setup_statements.clear()
         self._begun = self.session_changed = False
-        self.writers = self._opening = None
+        self.writing_names = self._opening = None
         connection, self.shared = self.shared, None
         return connection
 
     async def _open(self) -> None:
-        """Open the shared connection as the application opens its own, whose listeners set it up.
+        """Open the shared connection by a pool of the application, whose listeners set it up.
 
-        In a task of its own, which goes on when one is cancelled that waits for it.
+        This runs in its own task, which goes on if a task that waits for it is cancelled.
         """
         pool = get_engine().sync_engine.pool.recreate()
         try:
@@ -113,7 +114,7 @@ class Sandbox:
         except BaseException:
             self._opening = None
             if self.shared is not None:
-                await self._close(self._forget())
+                await self._close(self._detach())
             raise
         finally:
             await greenlet_spawn(pool.dispose)
@@ -121,20 +122,20 @@ class Sandbox:
     def connect(
         self, dialect: Dialect, args: list[Any], options: dict[str, Any]
     ) -> SandboxConnection:
-        """Return a connection of this sandbox; open the one that all share if it is not.
+        """Return a proxy of the shared connection; open that first if necessary.
 
         Raises:
-            TransactionControlError: opened with `args` and `options`, it would not be like that.
+            TransactionControlError: a connection with `args` and `options` would differ from it.
         """
         if not dialect.is_async:
             raise TransactionControlError(
-                f"A sync engine cannot share the sandbox's connection. {REAL_COMMITS}"
+                f"A sync engine cannot share the sandbox's connection. {ADVICE}"
             )
         wanted = {"driver": dialect.driver, "address": args, **comparable(options)}
         if asyncio.current_task() is self._opening:
             self._options = wanted
             self.shared = dialect.connect(*args, **options)
-            set_up(self.shared)
+            prepare_shared(self.shared)
             return SandboxConnection(self, is_first=True)
         if self._opening is None:
             self._opening = create_task(self._open())
@@ -143,26 +144,30 @@ class Sandbox:
         if different := [n for n in names if self._options.get(n) != wanted.get(n)]:
             raise TransactionControlError(
                 f"This engine connects with another {' and '.join(sorted(different))} than the"
-                f" application's, whose connection the sandbox shares. {REAL_COMMITS}"
+                f" application's, whose connection the sandbox shares. {ADVICE}"
             )
         return SandboxConnection(self, is_first=False)
 
-    def _calls_writer(self, statement: str) -> bool:
-        """Tell whether `statement` names a function that may write, or something that calls one."""
+    def _has_writing_name(self, statement: str) -> bool:
+        """Tell whether `statement` has the name of what may write: a function, or its callers."""
         found = NAME.findall(statement.lower())
         names = {name.strip('"`') + "(" * bool(bracket) for name, bracket in found}
-        self._read_schema()
-        return not names.isdisjoint(self.writers or ())
+        return not names.isdisjoint(self._read_schema())
 
-    def _read_schema(self) -> None:
-        """Read what depends on the schema, unless that is known: what writes, and how to commit."""
+    def _read_schema(self) -> set[str]:
+        """Derive from the schema, if it may have changed, what a commit takes and what may write.
+
+        Returns:
+            The names of what may write.
+        """
 
         def read() -> None:
-            self._commit = sql.commit(self.shared, self.setup_statements)
-            self.writers = sql.writers(self.shared)
+            self._commit = sql.commit_statements(self.shared, self.setup_statements)
+            self.writing_names = sql.writing_names(self.shared)
 
-        if self.writers is None:
-            self.run(read)
+        if self.writing_names is None:
+            self.call(read)
+        return self.writing_names or set()
 
     @contextmanager
     def turn(
@@ -173,28 +178,25 @@ class Sandbox:
         Args:
             connection: whose statement it is.
             text: the statement.
-            is_plain_read: it reads only, if it does not call a function that writes.
+            is_plain_read: it only reads, unless it calls a function that writes.
 
         Yields:
-            Whether it writes, and so the transaction of `connection` is the one that does.
+            Whether it writes; then `connection` is the writer.
 
         Raises:
-            CommitFirstError: it waits for a transaction that does not end.
+            CommitFirstError: it has to wait for a transaction that does not end.
         """
         await_only(self._wait_for_writer(connection))
         try:
             if connection.is_set_up and not self._begun:
-                self._begun = True  # also if this is cancelled: it is begun nevertheless
-                self.send(sql.BEGIN)
-            writes = not is_plain_read or self._calls_writer(text)
+                self._begun = True  # even if this is cancelled: BEGIN goes on
+                self._execute(sql.BEGIN)
+            writes = not is_plain_read or self._has_writing_name(text)
             if writes:
                 self.writer = connection
             yield writes
         except asyncio.CancelledError:
-            # The statement may still be running. Whoever was cancelled does not wait for its end;
-            # `_recover` does, and releases the connection.
-            # (Kept in an attribute, as the loop itself holds tasks only weakly.)
-            self._recovery = create_task(self._recover())
+            self._leave_turn_to_recovery()
             raise
         except BaseException:
             self._lock.release()
@@ -202,57 +204,53 @@ class Sandbox:
         else:
             self._lock.release()
 
+    def _leave_turn_to_recovery(self) -> None:
+        """Keep the lock `_turn`: `_recover` releases it when the cancelled statement has ended.
+
+        A cancelled task does not wait for that. (The loop keeps only weak references to tasks.)
+        """
+        self._recovery = create_task(self._recover())
+
     async def _recover(self) -> None:
-        """Let a cancelled statement end, roll its transaction back, and let the others go on."""
+        """Stop a cancelled statement, roll back its transaction, and let others go on."""
         try:
             await self._stop()
-            await greenlet_spawn(partial(self.finish_transaction, keeps=False))
+            await greenlet_spawn(partial(self.end_writer, keeps=False))
         finally:
             self._lock.release()
 
     async def _stop(self) -> None:
-        """Let the statement that runs end, of itself or not."""
+        """Wait for the running statement; if it goes on, cancel it, then close the connection."""
         if self._running:
             await asyncio.wait([self._running], timeout=CANCEL_TIMEOUT)
             if not self._running.done():
                 await cancel(self.shared, self._server)
                 await asyncio.wait([self._running], timeout=WAIT_TIMEOUT)
-            if not self._running.done():  # the server does not hear: the test is lost
+            if not self._running.done():  # the server does not react: the test cannot go on
                 await greenlet_spawn(self.shared.terminate)
                 await asyncio.wait([self._running])
 
-    def run(self, function: Callable[[], Any]) -> Any:
-        """Call `function`, which uses the shared connection; see `_recover` for cancellation.
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call `function`, which uses the shared connection.
 
-        It goes on when whoever waits is cancelled: some drivers would close the connection.
+        It goes on if the task that waits for it is cancelled, as some drivers would close the
+        connection otherwise; then see `_recover`.
         """
         self._running = create_task(greenlet_spawn(function))
         return await_only(asyncio.shield(self._running))
 
-    def send(self, statements: str) -> None:
-        """Execute statements of the sandbox's own."""
-        self.run(partial(sql.send, self.shared, statements))
+    def _execute(self, statements: str) -> None:
+        """Execute statements of the sandbox itself."""
+        self.call(partial(sql.execute, self.shared, statements))
 
-    def end_transaction_of(self, connection: SandboxConnection, *, keeps: bool) -> None:
-        """End the transaction of `connection`; one that has only read has nothing to end.
-
-        Args:
-            connection: whose transaction it is.
-            keeps: what it has written.
-        """
-        if connection.is_writing:
-            with self.turn(connection, "", is_plain_read=False):
-                is_lost = connection.has_failed and self.run(partial(sql.aborted, self.shared))
-                self.finish_transaction(keeps=keeps and not is_lost)
-
-    def finish_transaction(self, *, keeps: bool) -> None:
+    def end_writer(self, *, keeps: bool) -> None:
         """Move the savepoint forward or return to it, and let another transaction write."""
         try:
             if keeps:
-                self._read_schema()  # which knows how to commit
-            self.send(self._commit if keeps else sql.ROLLBACK)
+                self._read_schema()
+            self._execute(self._commit if keeps else sql.ROLLBACK)
         except Exception:
-            self.send(sql.ROLLBACK)
+            self._execute(sql.ROLLBACK)
             raise
         finally:
             self.writer = None
@@ -264,8 +262,8 @@ class Sandbox:
                 await self._lock.acquire()
                 try:
                     while (writer := self.writer) and writer is not connection:
-                        writer.refuse_own_task()
-                        await self._lock.wait()
+                        writer.refuse_endless_wait()
+                        await self._turn.wait()
                 except BaseException:
                     self._lock.release()
                     raise
@@ -285,8 +283,8 @@ class Sandbox:
 def comparable(options: dict[str, Any]) -> dict[str, Any]:
     """Return those `options` that must be the same for all engines of a test.
 
-    Not objects; nor the password, which may be a token that is made for each connection; nor what
-    only names the connection, or limits the time to connect.
+    Without objects, the password, which may be a token that is new for each connection, and what
+    only names the connection or limits the time to connect.
     """
     ignored = {"password", "timeout", "application_name"}
     plain = {

@@ -1,4 +1,4 @@
-"""A clone of the prepared database for each test: a copy of its file, which takes no time."""
+"""A clone of the prepared database for each test: a copy of its file, which is fast."""
 
 from .lifecycle import Database
 from .prepared import drop_outdated, make, renew
@@ -8,17 +8,17 @@ class Clones:
     """Clones that become the run's database, one after another."""
 
     def __init__(self, database: Database) -> None:
-        """Let the first be `database`."""
+        """Create `database` as the first one."""
         self._database = database
         make(database)
 
     def provide(self) -> None:
-        """Let the run's database be a new clone."""
+        """Make a new clone the run's database."""
         renew(self._database)
 
     def discard(self) -> None:
         """Do nothing: the next one replaces it."""
 
     def close(self) -> None:
-        """Drop what nobody needs any more."""
+        """Drop outdated prepared databases."""
         drop_outdated(self._database)

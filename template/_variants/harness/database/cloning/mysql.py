@@ -1,4 +1,4 @@
-"""Cloning a database: MariaDB and MySQL have no statement for it, so it is made thing by thing."""
+"""Cloning a database: MariaDB and MySQL have no statement for it, so each object is copied."""
 
 from collections import deque
 from typing import Final
@@ -21,7 +21,7 @@ OBJECTS: Final = """
     UNION ALL SELECT 'EVENT', event_name FROM information_schema.events
         WHERE event_schema = '{name}'
 """
-"""What a database consists of, in an order in which it can be created."""
+"""The objects of a database, in an order in which they can be created."""
 COLUMNS: Final = """
     SELECT column_name FROM information_schema.columns
     WHERE table_schema = '{name}' AND table_name = {table} AND extra NOT LIKE '%GENERATED%'
@@ -29,17 +29,16 @@ COLUMNS: Final = """
 """
 """The columns of a table that can be written."""
 
-
 SETTINGS: Final = (
     "SET SESSION foreign_key_checks = 0",
     "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'",
 )
-"""Neither the order of tables nor what is in a row matters."""
+"""Accept tables in any order, and 0 in an AUTO_INCREMENT column."""
 
 
 def is_complete(server: Server, name: str) -> bool:
-    """Tell whether the database `name` is there, as it was meant to be."""
-    return server.mark(name) == (server.key, 1)
+    """Tell whether the database `name` exists and its cloning was not interrupted."""
+    return server.mark(name) == (server.package, 1)
 
 
 def clone(server: Server, source: str, name: str) -> None:
@@ -51,43 +50,43 @@ def clone(server: Server, source: str, name: str) -> None:
     server.create(name)
     connection = AdminConnection(server.database_url(name), SETTINGS)
     try:
-        things = deque(connection.query(OBJECTS.format(name=source, mark=MARK)))
-        waiting = 0  # views for others, which nothing puts in order
-        while things:
-            kind, thing = things.popleft()
+        objects = deque(connection.query(OBJECTS.format(name=source, mark=MARK)))
+        postponed = 0  # views since the last copy: one may need another that comes later
+        while objects:
+            kind, object_name = objects.popleft()
             try:
-                copy(connection, source, kind, thing)
-                waiting = 0
+                copy(connection, source, kind, object_name)
+                postponed = 0
             except ServerError:
-                if kind != "VIEW" or waiting > len(things):
+                if kind != "VIEW" or postponed > len(objects):
                     raise
-                things.append((kind, thing))
-                waiting += 1
+                objects.append((kind, object_name))
+                postponed += 1
     finally:
         connection.close()
     server.set_mark(name, is_complete=1)
 
 
 def copy(connection: AdminConnection, source: str, kind: str, name: str) -> None:
-    """Copy one thing of the database `source` to the one of `connection`."""
-    thing = f"{quoted(source)}.{quoted(name)}"
-    (created,) = connection.query(f"SHOW CREATE {kind} {thing}")
+    """Copy one object of the database `source` to the database of `connection`."""
+    original = f"{quoted(source)}.{quoted(name)}"
+    (created,) = connection.query(f"SHOW CREATE {kind} {original}")
     statement = next(part for part in created[1:] if str(part).startswith("CREATE"))
     connection.query(statement.replace(f"{quoted(source)}.", ""))
     if kind == "SEQUENCE":
-        ((value,),) = connection.query(f"SELECT next_not_cached_value FROM {thing}")
+        ((value,),) = connection.query(f"SELECT next_not_cached_value FROM {original}")
         connection.query(f"DO SETVAL({quoted(name)}, {value}, 0)")
     elif kind == "TABLE":
         rows = connection.query(COLUMNS.format(name=source, table=literal(name)))
         columns = ", ".join(quoted(column) for (column,) in rows)
-        connection.query(f"INSERT INTO {quoted(name)} ({columns}) SELECT {columns} FROM {thing}")
+        connection.query(f"INSERT INTO {quoted(name)} ({columns}) SELECT {columns} FROM {original}")
 
 
 def literal(value: str) -> str:
-    """Return `value` as a literal of SQL."""
+    """Return `value` as an SQL literal."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def quoted(name: str) -> str:
-    """Return `name` as an identifier of SQL."""
+    """Return `name` as an SQL identifier."""
     return "`" + name.replace("`", "``") + "`"

@@ -4,7 +4,7 @@ from .server import Server
 
 
 def is_complete(server: Server, name: str) -> bool:
-    """Tell whether the database `name` is there; it is cloned as a whole, or not at all."""
+    """Tell whether the database `name` exists; it is cloned completely or not at all."""
     return name in server.databases(name)
 
 
@@ -14,4 +14,4 @@ def clone(server: Server, source: str, name: str) -> None:
     Raises:
         ServerError: it exists, or cannot be created.
     """
-    server.create_as(name, f'TEMPLATE "{source}"')
+    server.create_with_options(name, f'TEMPLATE "{source}"')

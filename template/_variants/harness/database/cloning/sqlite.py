@@ -1,4 +1,4 @@
-"""Cloning a database, by SQLite's own backup."""
+"""Cloning a database, by SQLite's backup."""
 
 import sqlite3
 from contextlib import closing
@@ -7,7 +7,7 @@ from .server import Server
 
 
 def is_complete(server: Server, name: str) -> bool:
-    """Tell whether the database `name` is there; it is cloned as a whole, or not at all."""
+    """Tell whether the database `name` exists; it is cloned completely or not at all."""
     return server.path(name).exists()
 
 
@@ -28,4 +28,4 @@ def clone(server: Server, source: str, name: str) -> None:
     if path.exists():
         raise FileExistsError(path)
     unfinished.rename(path)
-    server.made.add(name)
+    server.created.add(name)

@@ -1,4 +1,4 @@
-"""The tests' schema, made by the migrations."""
+"""The tests' schema, created by the migrations."""
 
 import asyncio
 import traceback
@@ -19,7 +19,9 @@ from ..errors import HarnessError
 from .lifecycle import Database
 from .thread import outside_loops
 
-OF_THE_SERVER: Final = (
+ROOT: Final = Path(__file__).parents[3]
+MIGRATIONS: Final = ROOT / "migrations"
+SERVER_OBJECT_HINT: Final = (
     " If it belongs to the server, as a role does, other databases' migrations have created it:"
     " create it only where it is missing."
 )
@@ -31,21 +33,21 @@ test_tables = MetaData()
 def create_schema(database: Database) -> None:
     """Run all migrations on the empty `database`.
 
-    They go to the database that the application is pointed to, which is this one; and outside
-    of event loops, since migrations/env.py runs one of its own.
+    They find its address in the application's settings. They run outside event loops, because
+    migrations/env.py starts one.
 
     Raises:
-        pytest.exit.Exception: one of them fails, or goes to another database.
+        pytest.exit.Exception: one of them fails, or connects to another database.
     """
     config = Config(toml_file=ROOT / "pyproject.toml")
     try:
-        with nothing_but(database):
+        with refuse_other_databases(database):
             outside_loops(command.upgrade, config, "head")
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if Path(frame.filename).is_relative_to(MIGRATIONS)]
-        place = f"{own[-1].filename}:{own[-1].lineno}" if own else "a place outside of them"
-        hint = OF_THE_SERVER if "already exists" in str(error) else ""
+        trace = traceback.extract_tb(error.__traceback__)
+        frames = [frame for frame in trace if Path(frame.filename).is_relative_to(MIGRATIONS)]
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "the start"
+        hint = SERVER_OBJECT_HINT if "already exists" in str(error) else ""
         pytest.exit(f"The migrations fail, at {place}: {error}{hint}", pytest.ExitCode.USAGE_ERROR)
     outside_loops(asyncio.run, create_test_tables(database))
 
@@ -57,8 +59,8 @@ async def create_test_tables(database: Database) -> None:
 
 
 @contextmanager
-def nothing_but(database: Database) -> Iterator[None]:
-    """Refuse connections to other databases than `database`."""
+def refuse_other_databases(database: Database) -> Iterator[None]:
+    """Refuse connections to any database except `database`."""
 
     def check(_: object, __: object, args: list[Any], options: dict[str, Any]) -> None:
         if not any(database.name in str(value) for value in (*args, *options.values())):

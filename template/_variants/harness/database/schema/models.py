@@ -1,4 +1,4 @@
-"""The tests' schema, made from the models."""
+"""The tests' schema, created from the models."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ def create_schema(database: Database) -> None:
 
 
 async def create_all(database: Database) -> None:
-    """Create the tables of the application and those of tests."""
+    """Create the tables of the application and of tests."""
     async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
         await connection.run_sync(get_metadata().create_all)
         await connection.run_sync(test_tables.create_all)

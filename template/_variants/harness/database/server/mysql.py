@@ -1,9 +1,9 @@
-"""MariaDB or MySQL: the server that tests use, and making and dropping databases on it."""
+"""MariaDB or MySQL: the server that tests use, and creating and dropping databases on it."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from sqlalchemy import URL, Dialect, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -14,31 +14,31 @@ from .admin import AdminConnection
 
 DEFAULT_SERVER: Final = "mysql://root@127.0.0.1:3306"
 FAILURES: Final = (HarnessError,)
-"""What making and dropping databases may raise."""
+"""What creating and dropping databases may raise."""
 LIMIT_LOCK_WAITS: Final = "SET SESSION innodb_lock_wait_timeout = 5, lock_wait_timeout = 5"
 """In seconds."""
 PREPARE_TIMEOUT: Final = 120
-"""Seconds to wait for another run that prepares the database."""
+"""Seconds to wait while another run prepares the database."""
 CONNECTION_OPTIONS: Final = {"unix_socket", "charset", "ssl", "ssl_ca", "ssl_cert", "ssl_key"}
-"""Options of an address that do not say which database is meant."""
+"""Options of an address that are about the connection, and select no database."""
 
 MARK: Final = "tests_harness"
-"""A view in every database that the harness makes. It holds for which package, and whether the
-database is complete: nobody else's database has that, whatever its name is."""
+"""A view in every database that the harness creates. It contains the name of the package, and
+whether the database is complete. A database without it is not the harness's, whatever its name."""
 
-THINGS: Final = """
+ANY_OBJECT: Final = """
     SELECT 1 FROM information_schema.tables WHERE table_schema = '{name}'
     UNION ALL SELECT 1 FROM information_schema.routines WHERE routine_schema = '{name}'
     UNION ALL SELECT 1 FROM information_schema.events WHERE event_schema = '{name}'
 """
-"""Whether there is anything in a database."""
+"""A row for each object in a database."""
 
-PROCESSES: Final = "SELECT id FROM information_schema.processlist WHERE db = '{name}'"
+CONNECTION_IDS: Final = "SELECT id FROM information_schema.processlist WHERE db = '{name}'"
 
 
 @event.listens_for(Engine, "do_connect")
 def limit_lock_waits(dialect: Dialect, _: object, __: object, options: dict[str, Any]) -> None:
-    """See to it that a test that waits for a lock of its own gets an error, not a hang."""
+    """Limit lock waits, so that a test that waits for its own lock gets an error, not a hang."""
     if dialect.driver == DRIVER.partition("+")[2]:
         options.setdefault("init_command", LIMIT_LOCK_WAITS)
 
@@ -68,35 +68,36 @@ def server_url() -> Iterator[URL]:
 
 
 class Server:
-    """A server, and the databases on it that the harness makes."""
+    """A server, and the databases on it that the harness creates."""
 
-    made: ClassVar[set[str]] = set()  # by any instance of this process
-
-    def __init__(self, url: URL, key: str, process: str) -> None:
+    def __init__(self, url: URL, package: str, process: str) -> None:
         """Connect to the server at `url`.
 
         Args:
             url: its address.
-            key: what marks the databases of this project.
-            process: a name of this process's own; while it holds the lock of it, it is alive.
+            package: the application's, by which the databases of this project are marked.
+            process: the name of this process, which holds a lock of that name while it is alive.
 
         Raises:
             HarnessError: the server cannot be reached.
         """
         self.url = url
-        self.key = key
+        self.package = package
+        self.created = set[str]()  # names of databases that may be dropped without a look inside
         try:
-            connection = AdminConnection(url, [f"DO GET_LOCK('{process}', 0)"])
+            self.admin = AdminConnection(url, [f"DO GET_LOCK('{process}', 0)"])
         except ServerError as error:
             raise HarnessError(
                 f"No MariaDB or MySQL server for tests at {error}\n"
                 "Start it, or set TEST_DATABASE_URL=mysql://user:password@host:3306"
             ) from error
-        self.query = connection.query
-        self.close = connection.close
-        ((number,),) = self.query("SELECT VERSION()")
+        ((number,),) = self.admin.query("SELECT VERSION()")
         product = "MariaDB" if "mariadb" in number.lower() else "MySQL"
         self.version = f"{product} {number.partition('-')[0]}"
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.admin.close()
 
     def database_url(self, name: str) -> URL:
         """Return the address of the database `name`."""
@@ -104,16 +105,16 @@ class Server:
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Keep other processes out, as long as they ask for a lock of this `name`."""
-        ((is_mine,),) = self.query(f"SELECT GET_LOCK('{name}', {PREPARE_TIMEOUT})")
-        if not is_mine:
+        """Hold the lock `name`, which one process can hold at a time."""
+        ((is_acquired,),) = self.admin.query(f"SELECT GET_LOCK('{name}', {PREPARE_TIMEOUT})")
+        if not is_acquired:
             raise HarnessError(
                 f"Another run has been preparing {name} for {PREPARE_TIMEOUT} seconds."
             )
         try:
             yield
         finally:
-            self.query(f"DO RELEASE_LOCK('{name}')")
+            self.admin.query(f"DO RELEASE_LOCK('{name}')")
 
     def databases(self, prefix: str) -> list[str]:
         """Return the names of databases that begin with `prefix`, the newest first."""
@@ -123,18 +124,19 @@ class Server:
             WHERE LEFT(schema_name, {len(prefix)}) = '{prefix}'
             GROUP BY schema_name ORDER BY MAX(create_time) DESC
         """
-        return [name for (name,) in self.query(query)]
+        return [name for (name,) in self.admin.query(query)]
 
     def is_alive(self, process: str) -> bool:
-        """Tell whether the process of that name is connected."""
-        ((owner,),) = self.query(f"SELECT IS_USED_LOCK('{process}')")
-        return owner is not None
+        """Tell whether the process of that name holds its lock."""
+        ((connection_id,),) = self.admin.query(f"SELECT IS_USED_LOCK('{process}')")
+        return connection_id is not None
 
     def cancel_statements(self, name: str) -> None:
-        """Cancel what runs in the database `name`."""
-        for (process,) in self.query(f"{PROCESSES.format(name=name)} AND command = 'Query'"):
-            with suppress(ServerError):  # it is gone already
-                self.query(f"KILL QUERY {process}")
+        """Cancel the statements that run in the database `name`."""
+        query = f"{CONNECTION_IDS.format(name=name)} AND command = 'Query'"
+        for (connection_id,) in self.admin.query(query):
+            with suppress(ServerError):  # it has ended already
+                self.admin.query(f"KILL QUERY {connection_id}")
 
     def create(self, name: str) -> None:
         """Create the database `name`, empty.
@@ -142,48 +144,48 @@ class Server:
         Raises:
             ServerError: it exists, or cannot be created.
         """
-        self.query(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
-        self.made.add(name)
+        self.admin.query(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        self.created.add(name)
         self.set_mark(name, is_complete=0)
 
     def drop(self, name: str) -> None:
         """Drop the database `name`.
 
         Raises:
-            HarnessError: it is not the harness's.
+            HarnessError: the harness has not created it.
         """
-        if name not in self.made and not self._is_own(name):
+        if name not in self.created and not self._is_marked_or_empty(name):
             raise HarnessError(
-                f"The database {name} on {self.url!r} is in the way, and has not been made by these"
-                " tests; they do not touch it. Rename it, or use another server."
+                f"The database {name} on {self.url!r} is in the way. These tests have not created"
+                " it, so they do not touch it. Rename it, or use another server."
             )
-        self._end_sessions(name)
-        self.query(f"DROP DATABASE IF EXISTS `{name}`")
+        self._end_connections(name)
+        self.admin.query(f"DROP DATABASE IF EXISTS `{name}`")
 
-    def _end_sessions(self, name: str) -> None:
-        """Disconnect whoever uses the database `name`: to drop it would wait for their locks."""
-        for (process,) in self.query(PROCESSES.format(name=name)):
-            with suppress(ServerError):  # it is gone already
-                self.query(f"KILL {process}")
+    def _end_connections(self, name: str) -> None:
+        """End all connections to the database `name`: dropping it would wait for their locks."""
+        for (connection_id,) in self.admin.query(CONNECTION_IDS.format(name=name)):
+            with suppress(ServerError):  # it has ended already
+                self.admin.query(f"KILL {connection_id}")
 
     def set_mark(self, name: str, *, is_complete: int) -> None:
-        """Mark the database `name` as one that the harness has made."""
-        self.query(
+        """Mark the database `name` as one that the harness has created."""
+        self.admin.query(
             f"CREATE OR REPLACE VIEW `{name}`.`{MARK}` AS"
-            f" SELECT '{self.key}' AS project, {is_complete} AS is_complete"
+            f" SELECT '{self.package}' AS project, {is_complete} AS is_complete"
         )
 
     def mark(self, name: str) -> tuple[str, int] | None:
-        """Return the mark of the database `name`, if it has one: for which package it was made,
-        and whether it is complete."""
+        """Return the package of the database `name` and whether it is complete, if it has the
+        mark."""
         try:
-            ((key, is_complete),) = self.query(f"SELECT * FROM `{name}`.`{MARK}`")
+            ((package, is_complete),) = self.admin.query(f"SELECT * FROM `{name}`.`{MARK}`")
         except ServerError:
             return None
-        return key, int(is_complete)
+        return package, int(is_complete)
 
-    def _is_own(self, name: str) -> bool:
-        """Tell whether this project's tests have made the database `name`."""
+    def _is_marked_or_empty(self, name: str) -> bool:
+        """Tell whether the database `name` has the mark of this project, or was just created."""
         if mark := self.mark(name):
-            return mark[0] == self.key
-        return not self.query(THINGS.format(name=name))  # just created
+            return mark[0] == self.package
+        return not self.admin.query(ANY_OBJECT.format(name=name))

@@ -1,4 +1,4 @@
-"""PostgreSQL: the server that tests use, and making and dropping databases on it."""
+"""PostgreSQL: the server that tests use, and creating and dropping databases on it."""
 
 import os
 from collections.abc import Iterator
@@ -14,47 +14,47 @@ from .admin import AdminConnection
 from .private_server import postgresql
 
 FAILURES: Final = (HarnessError,)
-"""What making and dropping databases may raise."""
+"""What creating and dropping databases may raise."""
 LOCK_TIMEOUT: Final = 5
 """Seconds that a statement of a test waits for a lock."""
 PREPARE_TIMEOUT: Final = 120
-"""Seconds to wait for another run that prepares the database."""
+"""Seconds to wait while another run prepares the database."""
 CONNECTION_OPTIONS: Final = {
     *("host", "port", "user", "password", "connect_timeout", "timeout"),
     *("ssl", "sslmode", "sslrootcert", "sslcert", "sslkey"),
 }
-"""Options of an address that do not say which database is meant."""
+"""Options of an address that are about the connection, and select no database."""
 
 MARK: Final = "tests_harness"
-"""An empty schema in every database that the harness makes, and so in all clones of it. What is
-said of it is for which package: nobody else's database has that, whatever its name is."""
+"""An empty schema in every database that the harness creates, and in all its clones. The comment
+on it is the package. A database without it is not the harness's, whatever its name."""
 
-IS_OWN: Final = """
+IS_MARKED_OR_EMPTY: Final = """
     SELECT EXISTS (
         SELECT FROM pg_namespace WHERE nspname = '{mark}'
-        AND obj_description(oid, 'pg_namespace') = '{key}'
-    ) OR NOT EXISTS (  -- just created: there is nothing in it that somebody could have made
+        AND obj_description(oid, 'pg_namespace') = '{package}'
+    ) OR NOT EXISTS (  -- just created, with no object of any user
         SELECT FROM (
             SELECT oid FROM pg_class UNION ALL SELECT oid FROM pg_proc
             UNION ALL SELECT oid FROM pg_type UNION ALL SELECT oid FROM pg_namespace
             UNION ALL SELECT oid FROM pg_extension UNION ALL SELECT oid FROM pg_largeobject_metadata
-        ) things WHERE oid >= 16384
+        ) objects WHERE oid >= 16384
     )
 """
 HALF_DROPPED: Final = "SELECT 1 FROM pg_database WHERE datname = '{name}' AND datconnlimit = -2"
-"""Whether a server has crashed while it dropped that database: nobody can look into it any more.
+"""A row if a server crashed while it dropped that database, to which nobody can connect any more.
 https://www.postgresql.org/docs/current/catalog-pg-database.html"""
 
 
 @contextmanager
-def server_url() -> Iterator[URL]:
-    """Yield the address of the server in TEST_DATABASE_URL, or of one that is started here.
+def server() -> Iterator[URL]:
+    """Yield the address of the server in TEST_DATABASE_URL, or of a private one.
 
     Raises:
         HarnessError: there is no server, or the variable does not name one.
     """
-    for elsewhere in ("PGHOSTADDR", "PGSERVICE"):  # drivers would connect there instead
-        os.environ.pop(elsewhere, None)
+    for variable in ("PGHOSTADDR", "PGSERVICE"):  # libpq would prefer them to the address
+        os.environ.pop(variable, None)
     if address := os.environ.get("TEST_DATABASE_URL"):
         try:
             url = make_url(address)
@@ -77,35 +77,39 @@ def server_url() -> Iterator[URL]:
 
 
 class Server:
-    """A server, and the databases on it that the harness makes."""
+    """A server, and the databases on it that the harness creates."""
 
-    made: ClassVar[set[str]] = set()  # by any instance of this process
+    created: ClassVar[set[str]] = set()
+    """Names of databases that this process has created, so it may drop them without a look inside.
+    Shared by all instances: clones.py creates with one, renames with another."""
 
-    def __init__(self, url: URL, key: str, process: str) -> None:
+    def __init__(self, url: URL, package: str, process: str) -> None:
         """Connect to the server at `url`.
 
         Args:
             url: the address of its database `postgres`.
-            key: what marks the databases of this project.
-            process: a name of this process's own; while it is connected, it is alive.
+            package: the application's, by which the databases of this project are marked.
+            process: the name of this process, which is alive while a connection has that name.
 
         Raises:
             HarnessError: the server cannot be reached.
         """
         self.url = url
-        self._key = key
+        self._package = package
         try:
-            connection = AdminConnection(url, [f"SET application_name = '{process}'"])
+            self.admin = AdminConnection(url, [f"SET application_name = '{process}'"])
         except ServerError as error:
             raise HarnessError(
                 f"No PostgreSQL server for tests at {error}\n"
                 "Start it, set TEST_DATABASE_URL to another one, or unset the variable:"
                 " the tests then start a server of their own."
             ) from error
-        self.query = connection.query
-        self.close = connection.close
-        ((number,),) = self.query("SHOW server_version")
+        ((number,),) = self.admin.query("SHOW server_version")
         self.version = f"PostgreSQL {number.split()[0]}"
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.admin.close()
 
     def database_url(self, name: str) -> URL:
         """Return the address of the database `name`."""
@@ -113,28 +117,28 @@ class Server:
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Keep other processes out, as long as they ask for a lock of this `name`."""
+        """Hold the lock `name`, which one process can hold at a time."""
         key = f"hashtextextended('{name}', 0)"
-        self.query(f"SET lock_timeout = '{PREPARE_TIMEOUT}s'")
-        self.query(f"SELECT pg_advisory_lock({key})")
+        self.admin.query(f"SET lock_timeout = '{PREPARE_TIMEOUT}s'")
+        self.admin.query(f"SELECT pg_advisory_lock({key})")
         try:
             yield
         finally:
-            self.query(f"SELECT pg_advisory_unlock({key})")
+            self.admin.query(f"SELECT pg_advisory_unlock({key})")
 
     def databases(self, prefix: str) -> list[str]:
         """Return the names of databases that begin with `prefix`, the newest first."""
         query = f"SELECT datname FROM pg_database WHERE starts_with(datname, '{prefix}')"
-        return [name for (name,) in self.query(f"{query} ORDER BY oid DESC")]
+        return [name for (name,) in self.admin.query(f"{query} ORDER BY oid DESC")]
 
     def is_alive(self, process: str) -> bool:
         """Tell whether the process of that name is connected."""
         query = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{process}'"
-        return bool(self.query(query))
+        return bool(self.admin.query(query))
 
     def cancel_statements(self, name: str) -> None:
-        """Cancel what runs in the databases that begin with `name`."""
-        self.query(
+        """Cancel the statements that run in the databases that begin with `name`."""
+        self.admin.query(
             "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
             f" WHERE starts_with(datname, '{name}') AND state = 'active'"
         )
@@ -145,42 +149,44 @@ class Server:
         Raises:
             ServerError: it exists, or cannot be created.
         """
-        self.create_as(name)
+        self.create_with_options(name)
         self._query_in(
             name,
             f"CREATE SCHEMA {MARK}",
-            f"COMMENT ON SCHEMA {MARK} IS '{self._key}'",
+            f"COMMENT ON SCHEMA {MARK} IS '{self._package}'",
         )
 
     def drop(self, name: str) -> None:
-        """Drop the database `name`, whoever is still connected to it.
+        """Drop the database `name`, even if somebody is still connected to it.
 
         Raises:
-            HarnessError: it is not the harness's.
+            HarnessError: the harness has not created it.
         """
-        self._refuse_others(name)
-        self.query(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        self._refuse_foreign(name)
+        self.admin.query(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
-    def create_as(self, name: str, options: str = "") -> None:
+    def create_with_options(self, name: str, options: str = "") -> None:
         """Create the database `name` with `options` of CREATE DATABASE.
 
         Raises:
             ServerError: it exists, or cannot be created.
         """
-        self.query(f'CREATE DATABASE "{name}" {options}')
-        self.made.add(name)
-        # A test that waits for a lock of its own gets an error, not a hang.
-        self.query(f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_TIMEOUT}s'")
+        self.admin.query(f'CREATE DATABASE "{name}" {options}')
+        self.created.add(name)
+        # A test that waits for its own lock gets an error, not a hang.
+        self.admin.query(f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_TIMEOUT}s'")
         # What a test commits need not survive a power cut.
-        self.query(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+        self.admin.query(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
 
-    def _refuse_others(self, name: str) -> None:
-        if name not in self.made and not self.query(HALF_DROPPED.format(name=name)):
-            ((is_own,),) = self._query_in(name, IS_OWN.format(mark=MARK, key=self._key))
-            if not is_own:
+    def _refuse_foreign(self, name: str) -> None:
+        if name not in self.created and not self.admin.query(HALF_DROPPED.format(name=name)):
+            ((may_drop,),) = self._query_in(
+                name, IS_MARKED_OR_EMPTY.format(mark=MARK, package=self._package)
+            )
+            if not may_drop:
                 raise HarnessError(
-                    f"The database {name} on {self.url!r} is in the way, and has not been made by"
-                    " these tests; they do not touch it. Rename it, or use another server."
+                    f"The database {name} on {self.url!r} is in the way. These tests have not"
+                    " created it, so they do not touch it. Rename it, or use another server."
                 )
 
     def _query_in(self, name: str, *statements: str) -> Any:

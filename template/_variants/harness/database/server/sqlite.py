@@ -1,4 +1,4 @@
-"""SQLite: a folder in place of a server, and making and dropping databases in it."""
+"""SQLite: a folder in place of a server, and creating and dropping databases in it."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from weakref import WeakSet
 
 from sqlalchemy import URL, Dialect, Engine, event
@@ -19,42 +19,43 @@ from ..answers import DRIVER
 from ..errors import HarnessError
 
 FAILURES: Final = (HarnessError, OSError, sqlite3.Error)
-"""What making and dropping databases may raise."""
+"""What creating and dropping databases may raise."""
 PREPARE_TIMEOUT: Final = 120
-"""Seconds to wait for another run that prepares the database."""
+"""Seconds to wait while another run prepares the database."""
 CLOSE_TIMEOUT: Final = 0.1
-"""Seconds that closing a connection may wait for its statement."""
-OPENED: Final = WeakSet[Any]()
-"""The driver's own connections."""
+"""Seconds that closing a connection waits for its statement before that is cancelled."""
+DRIVER_CONNECTIONS: Final = WeakSet[Any]()
+"""The open connections of the driver."""
 DRIVER_CONNECTION: Final = "tests.harness: driver's connection"
-MARK: Final = 0x7E575  # the "application id" in the header of every database that is made here
+MARK: Final = 0x7E575
+"""The "application id" in the header of every database that the harness creates."""
 
 
 @event.listens_for(Engine, "do_connect")
 def note_dialect(dialect: Dialect, entry: ConnectionPoolEntry, *_: object) -> None:
-    """Remember whether it is SQLite that is connected to."""
+    """Remember whether the connection will be one to SQLite."""
     entry.info["tests.harness: is SQLite"] = dialect.name == "sqlite"
 
 
 @event.listens_for(Engine, "connect")
-def do_without_fsync(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    """Be quick: a database of tests need not survive a power cut."""
+def disable_fsync(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    """Save time: a test database need not survive a power cut."""
     if entry.info.get("tests.harness: is SQLite"):
         cursor = connection.cursor()
         cursor.execute("PRAGMA synchronous = OFF")
         cursor.close()
-        if not hasattr(connection, "sandbox"):  # to close one of a sandbox's closes nothing
+        if not hasattr(connection, "sandbox"):  # closing a sandbox's proxy closes nothing
             entry.info[DRIVER_CONNECTION] = entry.driver_connection
-        with suppress(TypeError):  # a sync engine's: Ctrl-C ends its statements by itself
-            OPENED.add(entry.driver_connection)
+        with suppress(TypeError):  # a sync engine's, whose statements Ctrl-C ends
+            DRIVER_CONNECTIONS.add(entry.driver_connection)
 
 
 @event.listens_for(Pool, "invalidate")
 @event.listens_for(Pool, "close")
 def cancel_statement(_: DBAPIConnection, entry: ConnectionPoolEntry, *__: object) -> None:
-    """Cancel what still runs on a connection that is closed, which waits for that.
+    """Cancel the statement of a connection that is closed, since closing waits for its end.
 
-    Not at once: while a cursor has rows to read, an interrupt meets the ROLLBACK that follows.
+    Not at once: while a cursor has unread rows, the interrupt would hit the ROLLBACK that follows.
     https://www.sqlite.org/c3ref/interrupt.html
     """
     if DRIVER_CONNECTION in entry.info:
@@ -66,7 +67,7 @@ def cancel_statement(_: DBAPIConnection, entry: ConnectionPoolEntry, *__: object
 
 
 def interrupt(connection: Any) -> None:
-    """Cancel what runs on the driver's own `connection`, if it is open."""
+    """Cancel the statement of the driver's `connection`, if it is open."""
     with suppress(ValueError, sqlite3.ProgrammingError):
         getattr(connection, "_conn", connection).interrupt()
 
@@ -76,7 +77,7 @@ def server_url() -> Iterator[URL]:
     """Yield the address of a folder for databases, which only this user can write to.
 
     Raises:
-        HarnessError: TEST_DATABASE_URL asks for a server, or somebody else has that folder.
+        HarnessError: TEST_DATABASE_URL asks for a server, or the folder belongs to somebody else.
     """
     if os.environ.get("TEST_DATABASE_URL"):
         raise HarnessError(
@@ -93,30 +94,29 @@ def server_url() -> Iterator[URL]:
 
 
 class Server:
-    """A folder, and the databases in it that the harness makes."""
+    """A folder, and the databases in it that the harness creates."""
 
-    made: ClassVar[set[str]] = set()  # by any instance of this process
-
-    def __init__(self, url: URL, key: str, process: str) -> None:
+    def __init__(self, url: URL, package: str, process: str) -> None:
         """Use the folder at `url`.
 
         Args:
             url: the folder's address.
-            key: what begins the names of this project's databases.
-            process: a name of this process's own; while it holds the lock of it, it is alive.
+            package: the application's, which the names of this project's databases contain.
+            process: the name of this process, which holds a lock of that name while it is alive.
         """
         self.url = url
+        self.created = set[str]()  # names of databases that may be dropped without a look inside
         self.version = f"SQLite {sqlite3.sqlite_version}"
         self._process = process
-        self._alive = self._locked(process)
-        for suffix in ("lock", "unfinished"):  # of processes that were killed as they began
-            for path in Path(str(url.database)).glob(f"test_{key}_????????.{suffix}"):
+        self._lock = self._take_lock(process)
+        for suffix in ("lock", "unfinished"):  # of processes that were killed early
+            for path in Path(str(url.database)).glob(f"test_{package}_????????.{suffix}"):
                 if not self.is_alive(path.stem):
                     path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the lock back."""
-        self._alive.close()
+        """Release the lock of this process."""
+        self._lock.close()
         self.path(self._process, "lock").unlink(missing_ok=True)
 
     def database_url(self, name: str) -> URL:
@@ -125,8 +125,8 @@ class Server:
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Keep other processes out, as long as they ask for a lock of this `name`."""
-        with closing(self._locked(name)):
+        """Hold the lock `name`, which one process can hold at a time."""
+        with closing(self._take_lock(name)):
             yield
 
     def databases(self, prefix: str) -> list[str]:
@@ -137,15 +137,15 @@ class Server:
     def is_alive(self, process: str) -> bool:
         """Tell whether the process of that name holds its lock."""
         try:
-            self._locked(process, timeout=0).close()
+            self._take_lock(process, timeout=0).close()
         except sqlite3.OperationalError:
             return True
         self.path(process, "lock").unlink(missing_ok=True)
         return False
 
     def cancel_statements(self, _: str) -> None:
-        """Cancel what runs on any connection."""
-        for connection in OPENED:
+        """Cancel the statements of all connections."""
+        for connection in DRIVER_CONNECTIONS:
             interrupt(connection)
 
     def create(self, name: str) -> None:
@@ -155,7 +155,7 @@ class Server:
             FileExistsError: it exists.
         """
         self.path(name).touch(mode=0o600, exist_ok=False)
-        self.made.add(name)
+        self.created.add(name)
         with closing(sqlite3.connect(self.path(name))) as connection:
             connection.execute(f"PRAGMA application_id = {MARK}")
 
@@ -163,11 +163,11 @@ class Server:
         """Remove the file of the database `name`, and those of its write-ahead log.
 
         Raises:
-            HarnessError: it is not the harness's.
+            HarnessError: the harness has not created it.
         """
-        if name not in self.made and not self._is_own(name):
+        if name not in self.created and not self._is_marked_or_new(name):
             raise HarnessError(
-                f"The file {self.path(name)} is in the way, and has not been made by these tests;"
+                f"The file {self.path(name)} is in the way. These tests have not created it, so"
                 " they do not touch it. Move it."
             )
         for suffix in ("db", "db-wal", "db-shm", "unfinished"):
@@ -177,8 +177,8 @@ class Server:
         """Return a file of the database `name`."""
         return Path(str(self.url.database), f"{name}.{suffix}")
 
-    def _locked(self, name: str, timeout: int = PREPARE_TIMEOUT) -> sqlite3.Connection:
-        """Return a connection that holds a lock, which ends with it or with the process."""
+    def _take_lock(self, name: str, timeout: int = PREPARE_TIMEOUT) -> sqlite3.Connection:
+        """Return a connection that holds the lock `name` until it is closed or the process ends."""
         path = self.path(name, "lock")
         while True:
             connection = sqlite3.connect(
@@ -191,14 +191,14 @@ class Server:
                 raise
             if path.exists():
                 return connection
-            connection.close()  # another process has just removed it, as that of a dead one
+            connection.close()  # another process has just removed the file, as a dead process's
 
-    def _is_own(self, name: str) -> bool:
-        """Tell whether tests have made the database `name`; a link they have not."""
+    def _is_marked_or_new(self, name: str) -> bool:
+        """Tell whether the database `name` has the mark, or was just created; never for a link."""
         path = self.path(name)
         if path.is_symlink():
             return False
         with path.open("rb") as file:
             header = file.read(100)
         # https://www.sqlite.org/fileformat.html#application_id
-        return not header or header[68:72] == MARK.to_bytes(4, "big")  # none if just created
+        return not header or header[68:72] == MARK.to_bytes(4, "big")  # empty if just created

@@ -1,8 +1,8 @@
-"""Returns the database to what it was before any test, by one call of a generated procedure.
+"""Returns the database to its original state, by one call of a generated procedure.
 
-The procedure knows all tables. It empties those that hold rows but held none, restores reference
-data where it has changed, and sets back the counters that have been used. It looks at the tables
-themselves, so it sees every writer: raw SQL, triggers, cascades, other connections.
+The procedure knows all tables. It empties those that had no rows and now have some, restores
+reference data that has changed, and resets counters that have been used. It reads the tables
+themselves, so it sees every write: raw SQL, triggers, cascades, other connections.
 """
 
 import zlib
@@ -17,14 +17,14 @@ from ..errors import LeakError, ServerError
 from .changes import ALTERED
 
 TRANSACTION_TIMEOUT: Final = 3
-"""Seconds for a transaction to end after its test, such as that of a connection just closed."""
+"""Seconds that a transaction may go on after its test, such as that of a connection just closed."""
 
 SETTINGS: Final = (
-    # What another transaction has not committed is seen, and waited for.
+    # So it sees what another transaction has not committed, and waits for that.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED",
     f"SET SESSION innodb_lock_wait_timeout = {TRANSACTION_TIMEOUT}",
     f"SET SESSION lock_wait_timeout = {TRANSACTION_TIMEOUT}",
-    # Neither the order of tables nor what was in a row matters.
+    # Accept tables in any order, and 0 in an AUTO_INCREMENT column.
     "SET SESSION foreign_key_checks = 0",
     "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'",
     "SET SESSION group_concat_max_len = 1000000",
@@ -59,13 +59,13 @@ ROWS: Final = """
 """
 """A text that changes when a row is inserted, updated or deleted."""
 
-SESSIONS: Final = """
+OPEN_TRANSACTIONS: Final = """
     SELECT id, CONCAT('session ', id, ', ', command, ': ', COALESCE(info, 'no statement runs'))
     FROM information_schema.processlist
     WHERE db = DATABASE() AND id <> CONNECTION_ID()
     AND id IN (SELECT trx_mysql_thread_id FROM information_schema.innodb_trx)
 """
-"""Who else has a transaction open."""
+"""The other connections that have a transaction open."""
 
 PROCEDURE: Final = """
     CREATE PROCEDURE reset_database() BEGIN
@@ -77,50 +77,50 @@ PROCEDURE: Final = """
         IF ({schema}) <> {fingerprint} THEN
             SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'altered';
         END IF;
-        {tasks}
+        {steps}
     END
 """
 
 
 class Reset:
-    """Returns a database to what it is now, again and again."""
+    """Returns a database to its original state after each test."""
 
     def __init__(self, database: Database) -> None:
-        """Look at `database`, to which no test has written yet."""
+        """Record the original state of `database`, before any test."""
         self._database = database
         self._open()
 
     def run(self) -> bool:
-        """Return the database to what it was.
+        """Return the database to its original state.
 
         Returns:
-            Whether its tables had to be made anew, since a test has altered them. Connections were
-            closed for that.
+            Whether the database had to be created again, since a test has altered its schema. That
+            ends all connections.
 
         Raises:
-            LeakError: a transaction was open. It has been ended; the database is what it was.
+            LeakError: a transaction was open. It has been ended, and the database is reset.
         """
         is_altered = bool(ALTERED)
         ALTERED.clear()
         try:
             self._connection.query("CALL reset_database()")
         except ServerError:
-            if sessions := self._connection.query(SESSIONS):
-                for number, _ in sessions:
-                    with suppress(ServerError):  # it is gone already
-                        self._connection.query(f"KILL {number}")
+            if transactions := self._connection.query(OPEN_TRANSACTIONS):
+                for connection_id, _ in transactions:
+                    with suppress(ServerError):  # it has ended already
+                        self._connection.query(f"KILL {connection_id}")
                 self.renew()
-                description = "; ".join(description for _, description in sessions)
+                description = "; ".join(description for _, description in transactions)
                 raise LeakError(
                     f"This test has left a transaction open, not in a pool: {description}"
                 ) from None
-            is_altered = True  # the procedure says so, or does not know the tables any more
+            is_altered = True  # the procedure has signalled it, or fails on the tables
         if is_altered:
             self.renew()
         return is_altered
 
     def renew(self) -> None:
-        """Make the tables anew; nobody stays connected."""
+        """Create the database again; all its connections end."""
         self.close()
         renew(self._database)
         self._open()
@@ -135,15 +135,15 @@ class Reset:
         query = self._connection.query
         for setting in SETTINGS:
             query(setting)
-        tasks = [self._table(*table) for table in query(TABLES)]
-        # What restores comes first: its triggers may write to a table that is emptied then.
-        tasks.sort(key=lambda task: " INSERT INTO " not in task)
-        tasks += [self._sequence(name) for (name,) in query(SEQUENCES)]
+        steps = [self._table(*table) for table in query(TABLES)]
+        # Restoring comes first: its triggers may write to a table that is emptied afterwards.
+        steps.sort(key=lambda step: " INSERT INTO " not in step)
+        steps += [self._sequence(name) for (name,) in query(SEQUENCES)]
         ((fingerprint,),) = query(SCHEMA)
-        query(PROCEDURE.format(schema=SCHEMA, fingerprint=fingerprint, tasks="\n".join(tasks)))
+        query(PROCEDURE.format(schema=SCHEMA, fingerprint=fingerprint, steps="\n".join(steps)))
 
     def _table(self, name: str, is_versioned: int, counter: int | None) -> str:
-        """Return what is to be done to the table `name`, and when, as statements."""
+        """Return the statements that reset the table `name` if it has changed."""
         table = quoted(name)
         history, empty = table, f"TRUNCATE TABLE {table};"
         if is_versioned:  # https://mariadb.com/kb/en/system-versioned-tables/
@@ -155,8 +155,8 @@ class Reset:
         columns = [quoted(column) for (column,) in rows]
         values = (f"COALESCE(HEX(CAST({column} AS BINARY)), '-')" for column in columns)
         content = ROWS.format(table=history, values=", ".join(values))
-        ((pristine,),) = self._connection.query(content)
-        if pristine == "0":
+        ((original,),) = self._connection.query(content)
+        if original == "0":
             return (
                 f"IF LOCATE({literal(table)}, used) OR EXISTS (SELECT 1 FROM {history})"
                 f" THEN {empty} END IF;"
@@ -164,7 +164,7 @@ class Reset:
         copy = quoted(f"copy_{zlib.crc32(name.encode())}")
         names = ", ".join(columns)
         self._connection.query(f"CREATE TEMPORARY TABLE {copy} AS SELECT {names} FROM {table}")
-        is_changed = f"({content}) <> {literal(pristine)}"
+        is_changed = f"({content}) <> {literal(original)}"
         restore = f"{empty} INSERT INTO {table} ({names}) SELECT {names} FROM {copy};"
         if counter is not None:
             is_changed += f" OR NOT LOCATE({literal(f'{table} {counter};')}, used)"
@@ -172,7 +172,7 @@ class Reset:
         return f"IF {is_changed} THEN {restore} END IF;"
 
     def _sequence(self, name: str) -> str:
-        """Return what is to be done to the sequence `name`, and when, as a statement."""
+        """Return the statement that resets the sequence `name` if it has changed."""
         sequence = quoted(name)
         query = f"SELECT next_not_cached_value FROM {sequence}"
         ((value,),) = self._connection.query(query)

@@ -1,9 +1,10 @@
-"""Returns the database to what it was before any test, by one call of a generated function.
+"""Returns the database to its original state, by one call of a generated function.
 
-Triggers note which tables are written to, by whomever: raw SQL, functions, cascades, COPY, other
-connections. The function empties those tables, copies back what was in them, and sets back the
-sequences that have been used; so it costs what a test has written, not what is there. Where a
-catalog has a row that is newer, a test has altered more than rows, and the database is made anew.
+Triggers note which tables are written to, by any means: raw SQL, functions, cascades, COPY, other
+connections. The function empties those tables, copies their original rows back, and resets the
+sequences that have been used; so its cost depends on what a test has written, not on what is
+there. If a catalog has a newer row, a test has altered more than rows, and the database is created
+again.
 """
 
 import time
@@ -18,21 +19,21 @@ from ..database.server import MARK
 from ..errors import LeakError, ServerError
 
 TRANSACTION_TIMEOUT: Final = 3
-"""Seconds for a transaction to end after its test, such as that of a connection just closed."""
-MANY: Final = 10_000
-"""Rows that a table may hold to be restored; more are not copied, but the database made anew."""
-SPARE: Final = 2**17
-"""Bytes that a table may grow by before the rows that are dead are cleared away."""
+"""Seconds that a transaction may go on after its test, such as that of a connection just closed."""
+MAX_ROWS: Final = 10_000
+"""Rows of a table that can be restored; with more, the database is created again instead."""
+MAX_BLOAT: Final = 2**17
+"""Bytes by which a table may grow before its dead rows are vacuumed."""
 
 SETTINGS: Final = (
     f"SET lock_timeout = '{TRANSACTION_TIMEOUT}s'",
-    "SET row_security = off",  # an error, instead of rows that are hidden
+    "SET row_security = off",  # an error instead of hidden rows
     "SET plan_cache_mode = force_generic_plan",
 )
-DO_WITHOUT_TRIGGERS: Final = "SET session_replication_role = replica"
-"""Neither triggers nor foreign keys act on what this connection does: order does not matter."""
+DISABLE_TRIGGERS: Final = "SET session_replication_role = replica"
+"""For this connection, so foreign keys do not restrict the order of tables either."""
 
-OWN: Final = f"""
+USER_RELATIONS: Final = f"""
     FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
     WHERE nspname !~ '^(pg_|information_schema$|{MARK}$)' AND relpersistence <> 't'
     AND NOT EXISTS (
@@ -40,7 +41,7 @@ OWN: Final = f"""
         AND deptype = 'e'
     )
 """
-"""What is not the system's, not an extension's, and not temporary."""
+"""Relations that are not the system's, not an extension's, and not temporary."""
 
 NOTE_WRITES: Final = f"""
     DO $do$
@@ -53,14 +54,16 @@ NOTE_WRITES: Final = f"""
             INSERT INTO {MARK}.writes VALUES (tg_relid);
             RETURN NULL;
         END $function$;
-        FOR name IN SELECT format('%I.%I', nspname, relname) {OWN} AND relkind IN ('r', 'p') LOOP
+        FOR name IN
+            SELECT format('%I.%I', nspname, relname) {USER_RELATIONS} AND relkind IN ('r', 'p')
+        LOOP
             EXECUTE 'CREATE TRIGGER {MARK} AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON '
                 || name || ' EXECUTE FUNCTION {MARK}.note_write()';
             EXECUTE 'ALTER TABLE ' || name || ' ENABLE ALWAYS TRIGGER {MARK}';
         END LOOP;
     END $do$
 """
-"""Have each statement that writes noted, as part of its transaction."""
+"""Triggers that note each statement that writes, as part of its transaction."""
 
 WRITTEN: Final = f"""
     WITH RECURSIVE written (relation) AS (
@@ -88,27 +91,27 @@ TABLES: Final = f"""
             WHERE conrelid = pg_class.oid AND contype = 'c'
             AND (refobjid IS NOT NULL OR NOT convalidated)
         )
-    {OWN} AND relkind = 'r'
+    {USER_RELATIONS} AND relkind = 'r'
 """
-"""All tables, partitions among them, each with its size, the columns that can be written, and
-whether it has triggers or rules that would act on what this connection does, too, or checks that
-its rows, or their order, may not satisfy."""
+"""All tables and partitions, each with its size, the columns that can be written, and whether it
+cannot be restored: it has triggers or rules that stay enabled for this connection, or checks that
+its rows, or their order, may violate."""
 
 SEQUENCES: Final = f"""
     SELECT format('%I.%I', nspname, relname), seqcache
-    {OWN.replace("WHERE", "JOIN pg_sequence ON seqrelid = pg_class.oid WHERE", 1)}
+    {USER_RELATIONS.replace("WHERE", "JOIN pg_sequence ON seqrelid = pg_class.oid WHERE", 1)}
 """
 
 IDENTITY: Final = """concat_ws(' ', oid, relname, relnamespace, relowner, relam, reltablespace,
     relkind, relnatts, relchecks, relrowsecurity, relforcerowsecurity, relreplident, relispartition,
     relacl, reloptions, CASE relkind WHEN 'm' THEN xmin END)"""
-"""What is the same of a table after TRUNCATE, but not of a materialized view that is refreshed."""
+"""What TRUNCATE does not change of a table, but REFRESH does of a materialized view."""
 
 OF_TABLE: Final = "(SELECT relpersistence <> 't' FROM pg_class WHERE pg_class.oid = {})"
 OF_SCHEMA: Final = "(SELECT nspname !~ '^pg_' FROM pg_namespace WHERE pg_namespace.oid = {})"
 CATALOGS: Final = {
     "pg_class": (
-        f"{IDENTITY} NOT IN (SELECT identity FROM pg_temp.pristine) AND relpersistence <> 't'"
+        f"{IDENTITY} NOT IN (SELECT identity FROM pg_temp.original) AND relpersistence <> 't'"
         f" AND {OF_SCHEMA.format('relnamespace')}"
     ),
     "pg_attribute": OF_TABLE.format("attrelid"),
@@ -129,29 +132,29 @@ CATALOGS: Final = {
         "true",
     ),
 }
-"""The catalogs of what a test may create, alter or drop, each with what makes a row of it count
-that is new: not that of a temporary table."""
+"""The catalogs of what a test may create, alter or drop, each with the condition on which a new row
+counts: not one of a temporary table."""
 KEYS: Final = {"pg_attribute": "attrelid", "pg_sequence": "seqrelid", "pg_description": "objoid"}
-"""Their keys, where that is not `oid`."""
+"""Their keys, if not `oid`."""
 FIRST: Final = 16384
 """The first `oid` that is not the system's."""
 PUBLIC: Final = 2200
 """The `oid` of the schema `public`, which is the system's; its privileges are not."""
 
-SESSIONS: Final = """
+OPEN_TRANSACTIONS: Final = """
     FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
     AND backend_type = 'client backend' AND xact_start IS NOT NULL
 """
-"""Who else has a transaction open."""
+"""The other sessions that have a transaction open."""
 
-DESCRIPTION: Final = (
-    "SELECT string_agg(format('session %s, %s: %s', pid, state, query), '; ')" + SESSIONS
+DESCRIBE_TRANSACTIONS: Final = (
+    "SELECT string_agg(format('session %s, %s: %s', pid, state, query), '; ')" + OPEN_TRANSACTIONS
 )
 
-BEGIN: Final = f"set_config('{MARK}.begin', pg_current_xact_id()::xid::text, false)"
-"""Let all later transactions be the test's."""
+BEGIN_TEST: Final = f"set_config('{MARK}.begin', pg_current_xact_id()::xid::text, false)"
+"""Record that all later transactions belong to the test."""
 
-IS_HERE: Final = "SELECT to_regproc('pg_temp.reset_database') IS NOT NULL"
+FUNCTION_EXISTS: Final = "SELECT to_regproc('pg_temp.reset_database') IS NOT NULL"
 FUNCTION: Final = """
     CREATE FUNCTION pg_temp.reset_database(
         OUT open_transactions text, OUT is_altered bool, OUT is_cached bool, OUT bloated text[]
@@ -160,7 +163,7 @@ FUNCTION: Final = """
     DECLARE
         age_of_test int := age(current_setting('{mark}.begin')::xid);
         written oid[];
-        task oid;
+        relation oid;
     BEGIN
         is_cached := false;
         open_transactions := ({description} AND backend_xid IS NOT NULL);  -- that have written
@@ -172,12 +175,12 @@ FUNCTION: Final = """
             RETURN;
         END IF;
         written := ARRAY({written});
-        is_altered := written && ARRAY[{remade}]::oid[];
+        is_altered := written && ARRAY[{not_restorable}]::oid[];
         IF is_altered THEN
             RETURN;
         END IF;
-        FOREACH task IN ARRAY written LOOP
-            CASE task WHEN 0 THEN NULL; {tables} ELSE NULL; END CASE;
+        FOREACH relation IN ARRAY written LOOP
+            CASE relation WHEN 0 THEN NULL; {tables} ELSE NULL; END CASE;
         END LOOP;
         {sequences}
         PERFORM lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid NOT IN (0{large_objects});
@@ -188,24 +191,24 @@ FUNCTION: Final = """
 
 
 class Reset:
-    """Returns a database to what it is now, again and again."""
+    """Returns a database to its original state after each test."""
 
     def __init__(self, database: Database) -> None:
-        """Look at `database`, to which no test has written yet."""
+        """Record the original state of `database`, before any test."""
         self._database = database
         self._open()
 
     def run(self) -> bool:
-        """Return the database to what it was.
+        """Return the database to its original state.
 
         Returns:
-            Whether connections have to be made anew: the database had to be, since a test has
-            altered more than rows, or this role may not do without triggers; or they have ids of a
-            sequence in store.
+            Whether connections have to be closed: the database was created again, since a test has
+            altered more than rows, or this role may not disable triggers; or they have cached
+            values of a sequence.
 
         Raises:
-            LeakError: a transaction was open. It has been ended; the database is what it was.
-            ServerError: rows could not be restored. The database has been made anew instead.
+            LeakError: a transaction was open. It has been ended, and the database is reset.
+            ServerError: rows could not be restored. The database has been created again instead.
         """
         try:
             open_transactions, was_altered, is_cached, bloated = self._call_function()
@@ -213,7 +216,7 @@ class Reset:
             self.renew()
             raise
         if open_transactions:
-            self._connection.query(f"SELECT pg_terminate_backend(pid, 5000) {SESSIONS}")
+            self._connection.query(f"SELECT pg_terminate_backend(pid, 5000) {OPEN_TRANSACTIONS}")
             self.run()
             raise LeakError(
                 f"This test has left a transaction open, not in a pool: {open_transactions}"
@@ -225,7 +228,7 @@ class Reset:
         return was_altered or is_cached
 
     def renew(self) -> None:
-        """Make the tables anew; nobody stays connected."""
+        """Create the database again; all its connections end."""
         self.close()
         renew(self._database)
         self._open()
@@ -235,47 +238,47 @@ class Reset:
         self._connection.close()
 
     def _open(self) -> None:
-        """Connect, have writes noted, copy the reference data, and create the function."""
+        """Connect, create the triggers, copy the reference data, and create the function."""
         self._connection = AdminConnection(self._database.url, SETTINGS)
         query = self._connection.query
-        may_restore = False  # by this role
+        may_restore = False  # since this role may not disable triggers
         with suppress(ServerError):
-            query(DO_WITHOUT_TRIGGERS)
+            query(DISABLE_TRIGGERS)
             may_restore = True
         query(NOTE_WRITES)
-        remade, tables = [], []
-        for oid, name, *about, is_guarded in query(TABLES):
-            has_many = f"SELECT 1 FROM ONLY {name} OFFSET {MANY} LIMIT 1"
-            if may_restore and not is_guarded and not query(has_many):
+        not_restorable, tables = [], []
+        for oid, name, *about, is_protected in query(TABLES):
+            has_many = f"SELECT 1 FROM ONLY {name} OFFSET {MAX_ROWS} LIMIT 1"
+            if may_restore and not is_protected and not query(has_many):
                 tables.append(f"WHEN {oid} THEN {self._table(name, *about)}")
             else:
-                remade.append(str(oid))
+                not_restorable.append(str(oid))
         sequences = [self._sequence(*about) for about in query(SEQUENCES)]
         large_objects = query("SELECT oid::bigint FROM pg_largeobject_metadata")
         query(
-            "CREATE TEMPORARY TABLE pristine AS"
+            "CREATE TEMPORARY TABLE original AS"
             f" SELECT {IDENTITY} AS identity FROM pg_class WHERE oid >= {FIRST}"
         )
-        ((top,),) = query("SELECT 'pg_temp.pristine'::regclass::oid::bigint")
+        ((top,),) = query("SELECT 'pg_temp.original'::regclass::oid::bigint")
         ((number,),) = query(f"SELECT sum(number) FROM ({catalogs(top, age='0')}) catalogs")
         changed = catalogs(top)
         query(
             FUNCTION.format(
                 mark=MARK,
-                description=DESCRIPTION,
+                description=DESCRIBE_TRANSACTIONS,
                 written=WRITTEN,
-                begin=BEGIN,
+                begin=BEGIN_TEST,
                 altered=f"SELECT sum(number) <> {number} OR bool_or(is_new) FROM ({changed}) c",
-                remade=", ".join(remade),
+                not_restorable=", ".join(not_restorable),
                 tables=" ".join(tables),
                 large_objects="".join(f", {oid}" for (oid,) in large_objects),
                 sequences=" ".join(sequences),
             )
         )
-        query(f"SELECT {BEGIN}")
+        query(f"SELECT {BEGIN_TEST}")
 
     def _table(self, table: str, size: int, columns: str) -> str:
-        """Return how to restore `table`, which has `size` bytes and these `columns`, in SQL."""
+        """Return the SQL that restores `table`, which has `size` bytes and these `columns`."""
         restore = f"DELETE FROM ONLY {table};"
         if self._connection.query(f"SELECT 1 FROM ONLY {table} LIMIT 1"):
             copy = f"pg_temp.copy_{zlib.crc32(table.encode())}"
@@ -287,12 +290,12 @@ class Reset:
                 f" SELECT {columns} FROM {copy};"
             )
         return (
-            f"{restore} IF pg_relation_size({literal(table)}) > {2 * size + SPARE} THEN"
+            f"{restore} IF pg_relation_size({literal(table)}) > {2 * size + MAX_BLOAT} THEN"
             f" bloated := bloated || {literal(table)}::text; END IF;"
         )
 
     def _sequence(self, sequence: str, cache: int) -> str:
-        """Return how to set `sequence` back if it has been used, in SQL."""
+        """Return the SQL that resets `sequence` if it has been used."""
         query = f"SELECT last_value, is_called FROM {sequence}"
         ((value, is_called),) = self._connection.query(query)
         return (
@@ -302,11 +305,11 @@ class Reset:
         )
 
     def _call_function(self) -> tuple[str, bool, bool, list[str]]:
-        """Call the function; wait for a while for transactions to end.
+        """Call the function; wait for open transactions to end.
 
         Returns:
-            Which transactions are open; whether more than rows was altered; whether connections may
-            have ids of a sequence in store; the tables that have too many dead rows.
+            Which transactions are still open; whether more than rows was altered; whether
+            connections may have cached values of a sequence; tables that have too many dead rows.
         """
         deadline = time.monotonic() + TRANSACTION_TIMEOUT
         outcome: tuple[str, bool, bool, list[str]]
@@ -314,13 +317,13 @@ class Reset:
             try:
                 (outcome,) = self._connection.query("SELECT * FROM pg_temp.reset_database()")
             except ServerError:
-                ((is_here,),) = self._connection.query(IS_HERE)
-                if not is_here:  # the session is another one, as the server was restarted
+                ((exists,),) = self._connection.query(FUNCTION_EXISTS)
+                if not exists:  # in a new session, after the server was restarted
                     return "", True, False, []
-                ((description,),) = self._connection.query(DESCRIPTION)
+                ((description,),) = self._connection.query(DESCRIBE_TRANSACTIONS)
                 if not description:
                     raise
-                outcome = description, False, False, []  # somebody holds a lock
+                outcome = description, False, False, []  # another session holds a lock
             if not outcome[0] or time.monotonic() > deadline:
                 return outcome
             time.sleep(0.02)
@@ -330,8 +333,8 @@ def catalogs(top: int, age: str = "age_of_test") -> str:
     """Return a query: how many old rows each catalog has, and whether it has a new one that counts.
 
     Args:
-        top: the first `oid` that is given to something new.
-        age: that of the last transaction before the test.
+        top: the first `oid` of new objects.
+        age: the age of the last transaction before the test.
     """
     queries = []
     for catalog, counts in CATALOGS.items():
@@ -346,5 +349,5 @@ def catalogs(top: int, age: str = "age_of_test") -> str:
 
 
 def literal(value: str) -> str:
-    """Return `value` as a literal of SQL."""
+    """Return `value` as an SQL literal."""
     return "'" + value.replace("'", "''") + "'"

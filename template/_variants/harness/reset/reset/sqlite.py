@@ -1,7 +1,7 @@
-"""Returns the database to what it was before any test, by copying it back.
+"""Returns the database to its original state, by copying it back.
 
-A copy in memory has the pages of the file as they were, so it has everything: rows, counters,
-tables, triggers. It goes back through SQLite's own backup, and only if the file was written to.
+A copy in memory has all pages of the file, and so everything: rows, counters, tables, triggers. It
+is copied back by SQLite's backup, and only if the file was written to.
 """
 
 import sqlite3
@@ -14,14 +14,14 @@ from ..database.prepared import renew
 from ..errors import LeakError
 
 TRANSACTION_TIMEOUT: Final = 3
-"""Seconds for a transaction to end after its test, such as that of a connection just closed."""
+"""Seconds that a transaction may go on after its test, such as that of a connection just closed."""
 
 
 class Reset:
-    """Returns a database to what it is now, again and again."""
+    """Returns a database to its original state after each test."""
 
     def __init__(self, database: Database) -> None:
-        """Look at `database`, to which no test has written yet."""
+        """Record the original state of `database`, before any test."""
         self._database = database
         self._seen = 0
         self._copy = sqlite3.connect(":memory:")
@@ -29,17 +29,19 @@ class Reset:
         self._connection.backup(self._copy)
 
     def run(self) -> bool:
-        """Return the database to what it was.
+        """Return the database to its original state.
 
         Returns:
-            Whether its file is another one by now, which other connections do not use.
+            False: connections may stay open, since the file is the same.
 
         Raises:
-            LeakError: a transaction was open. The database is what it was, in a new file.
+            LeakError: a transaction was open. The database is reset, in a new file.
         """
         try:
             self._connection.execute("BEGIN IMMEDIATE").connection.rollback()
-            if (version := self._version()) != self._seen:  # our own writing does not change it
+            if (
+                version := self._version()
+            ) != self._seen:  # what this connection writes does not change it
                 deadline = time.monotonic() + TRANSACTION_TIMEOUT
                 self._copy.backup(self._connection, progress=partial(give_up, deadline))
                 self._seen = version
@@ -52,7 +54,7 @@ class Reset:
         return False
 
     def renew(self) -> None:
-        """Make the tables anew, in a new file."""
+        """Create the database again, in a new file."""
         self._connection.close()
         renew(self._database)
         self._open()
@@ -70,16 +72,16 @@ class Reset:
         self._seen = self._version()
 
     def _version(self) -> int:
-        """Return a number that is another one after somebody else has written to the file."""
+        """Return a number that changes when another connection writes to the file."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         return int(version)
 
 
 def give_up(deadline: float, status: int, *_: object) -> None:
-    """End a backup that waits for a reader, which it would do for ever.
+    """End a backup that waits for a reader, which has no timeout of its own.
 
     Raises:
-        sqlite3.OperationalError: it still waits after the `deadline`, of the monotonic clock.
+        sqlite3.OperationalError: it still waits at the `deadline` of the monotonic clock.
     """
     is_waiting = status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     if is_waiting and time.monotonic() > deadline:

@@ -1,11 +1,11 @@
-"""What the sandbox must know of MariaDB and MySQL."""
+"""What the sandbox knows about MariaDB and MySQL."""
 
 import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-# The drivers connect with autocommit off, so the first statement begins the transaction. To set
-# a savepoint again is to move it; the one that never moves is gone if a procedure has committed.
+# The drivers connect with autocommit off, so the first statement begins the transaction. Setting
+# a savepoint again moves it; the other one never moves, and is gone if a procedure has committed.
 BEGIN: Final = "SAVEPOINT tests_harness_begin; SAVEPOINT tests_harness"
 COMMIT: Final = "SAVEPOINT tests_harness"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
@@ -26,8 +26,8 @@ READ: Final = re.compile(
 )
 """A statement that neither writes nor locks, if it calls no function that does."""
 
-BEGINNING: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
-ENDING: Final = re.compile(
+RAW_BEGIN: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
+RAW_END: Final = re.compile(
     r"(BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO)|XA)\b", re.IGNORECASE
 )
 REFUSED: Final = (
@@ -52,7 +52,7 @@ REFUSED: Final = (
     ),
 )
 
-WRITERS: Final = """
+WRITING_NAMES: Final = """
     WITH RECURSIVE callers (name, ending) AS (
         SELECT routine_name, '(' FROM information_schema.routines
         WHERE routine_schema = DATABASE() AND routine_type = 'FUNCTION'
@@ -62,27 +62,27 @@ WRITERS: Final = """
     )
     SELECT CONCAT(LOWER(name), ending) FROM callers
 """
-"""What may write though it stands in a plain SELECT: stored functions, and views that call one."""
+"""Names of what may write in a plain SELECT: stored functions, and views that call one."""
 
 
 def refusal(statement: str, parameters: Any) -> str | None:
-    """Tell why the sandbox cannot show what `statement` does, if it cannot."""
+    """Return why the sandbox cannot show the effects of `statement`, if it cannot."""
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 
 
-def writers(connection: Any) -> set[str]:
-    """Return names that a statement must not contain to be a plain read."""
+def writing_names(connection: Any) -> set[str]:
+    """Return the names that a plain read does not contain."""
     cursor = connection.cursor()
-    cursor.execute(WRITERS)
+    cursor.execute(WRITING_NAMES)
     return {name for (name,) in cursor.fetchall()}
 
 
-def commit(connection: Any, setup_statements: Iterable[str]) -> str:
+def commit_statements(connection: Any, setup_statements: Iterable[str]) -> str:
     """Return the statement that moves the savepoint forward."""
     return COMMIT
 
 
-def send(connection: Any, statements: str) -> None:
+def execute(connection: Any, statements: str) -> None:
     """Execute statements without parameters.
 
     Raises:
@@ -99,6 +99,6 @@ def send(connection: Any, statements: str) -> None:
     cursor.close()
 
 
-def aborted(connection: Any) -> Exception | None:
-    """Tell that a failed statement undoes itself only; the transaction goes on."""
+def abort_error(connection: Any) -> Exception | None:
+    """Return nothing: a failed statement undoes only itself, and the transaction goes on."""
     return None

@@ -1,4 +1,4 @@
-"""What the sandbox must know of PostgreSQL."""
+"""What the sandbox knows about PostgreSQL."""
 
 import re
 from collections.abc import Iterable
@@ -6,13 +6,13 @@ from typing import Any, Final
 
 BEGIN: Final = "BEGIN; SAVEPOINT tests_harness"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
-# The first fails if the transaction has been ended; the last two end what is of the session.
+# The first fails if the transaction has been ended; the last two end what belongs to the session.
 END: Final = (
     "ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK;"
     " SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES"
 )
 CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
-"""What a real COMMIT begins with: deferred triggers run, deferred constraints are checked."""
+"""The first part of a COMMIT: deferred triggers run, deferred constraints are checked."""
 PING: Final = ";"
 
 NOT_CODE: Final = re.compile(
@@ -28,8 +28,8 @@ READ: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """A statement that neither writes nor locks, if it calls no function that does."""
-BEGINNING: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
-ENDING: Final = re.compile(
+RAW_BEGIN: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
+RAW_END: Final = re.compile(
     r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!(\s+WORK|\s+TRANSACTION)?\s+TO))\b",
     re.IGNORECASE,
 )
@@ -59,7 +59,7 @@ REFUSED: Final = (
     ),
 )
 
-WRITERS: Final = """
+WRITING_NAMES: Final = """
     WITH RECURSIVE functions AS (
         SELECT oid, proname FROM pg_proc
         WHERE oid >= 16384 AND provolatile = 'v' AND prorettype <> 'trigger'::regtype
@@ -89,8 +89,8 @@ WRITERS: Final = """
         JOIN pg_type ON pg_type.oid = proargtypes[0] AND typtype = 'c' WHERE pronargs = 1
     UNION SELECT lower(relname) FROM relations JOIN pg_class ON pg_class.oid = relations.oid
 """
-"""What may write though it stands in a plain SELECT: volatile functions, and what calls one:
-functions, aggregates, operators, domains, views, policies, and attributes that are functions.
+"""Names of what may write in a plain SELECT: volatile functions, and their direct and indirect
+callers: functions, aggregates, operators, domains, views, policies, functional attributes.
 https://www.postgresql.org/docs/current/xfunc-volatility.html"""
 
 SETTING: Final = re.compile(r"\s*(SET|SELECT)\b", re.IGNORECASE)
@@ -101,22 +101,22 @@ DEFERRABLE: Final = """
 
 
 def refusal(statement: str, parameters: Any) -> str | None:
-    """Tell why the sandbox cannot show what `statement` does, if it cannot."""
+    """Return why the sandbox cannot show the effects of `statement`, if it cannot."""
     if "set_config" in statement.lower():
-        statement = f"{statement} {parameters}"  # of which one says how long the setting lasts
+        statement = f"{statement} {parameters}"  # one of which tells how long the setting lasts
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 
 
-def writers(connection: Any) -> set[str]:
-    """Return names that a statement must not contain to be a plain read."""
-    return {name for (name,) in query(connection, WRITERS)}
+def writing_names(connection: Any) -> set[str]:
+    """Return the names that a plain read does not contain."""
+    return {name for (name,) in query(connection, WRITING_NAMES)}
 
 
-def commit(connection: Any, setup_statements: Iterable[str]) -> str:
+def commit_statements(connection: Any, setup_statements: Iterable[str]) -> str:
     """Return the statements that move the savepoint forward.
 
-    Constraints are checked, and deferred again that are deferred by default. What was set for the
-    transaction ends, by whatever way it was set; what listeners for "connect" have set does not.
+    They check constraints, and defer those again that are deferred by default. They end all
+    settings of the transaction, but not those of listeners for "connect".
     """
     constraints = query(connection, DEFERRABLE)
     deferred = ", ".join(name for name, is_deferred in constraints if is_deferred)
@@ -131,13 +131,13 @@ def commit(connection: Any, setup_statements: Iterable[str]) -> str:
     )
 
 
-def send(connection: Any, statements: str) -> None:
+def execute(connection: Any, statements: str) -> None:
     """Execute statements without parameters, in one round trip or two.
 
     Raises:
-        DBAPI's IntegrityError, or what else a check that was deferred to the commit raises.
+        Exception: the driver's, of a check that was deferred to the commit, or of a trigger.
     """
-    if statements.startswith(CHECK):  # by a cursor, which raises what SQLAlchemy knows
+    if statements.startswith(CHECK):  # by a cursor, whose errors SQLAlchemy knows
         connection.cursor().execute(CHECK)
         statements = statements.removeprefix(f"{CHECK}; ")
     connection.run_async(lambda driver: driver.execute(statements))
@@ -151,8 +151,8 @@ def query(connection: Any, statement: str) -> list[Any]:
     return rows
 
 
-def aborted(connection: Any) -> Exception | None:
-    """Return the error that every statement gets if a failed one has aborted the transaction."""
+def abort_error(connection: Any) -> Exception | None:
+    """Return the error of all further statements, if a failed one has aborted the transaction."""
     try:
         connection.cursor().execute("SELECT 1")
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What the sandbox must know of SQLite."""
+"""What the sandbox knows about SQLite."""
 
 import re
 import sqlite3
@@ -26,8 +26,8 @@ READ: Final = re.compile(
 )
 """A statement that neither writes nor locks."""
 
-BEGINNING: Final = re.compile(r"BEGIN\b", re.IGNORECASE)
-ENDING: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
+RAW_BEGIN: Final = re.compile(r"BEGIN\b", re.IGNORECASE)
+RAW_END: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
 REFUSED: Final = (
     (
         re.compile(
@@ -53,21 +53,21 @@ REFUSED: Final = (
 
 
 def refusal(statement: str, parameters: Any) -> str | None:
-    """Tell why the sandbox cannot show what `statement` does, if it cannot."""
+    """Return why the sandbox cannot show the effects of `statement`, if it cannot."""
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 
 
-def writers(connection: Any) -> set[str]:
-    """Tell that nothing writes in a plain SELECT."""
+def writing_names(connection: Any) -> set[str]:
+    """Return nothing: a plain SELECT cannot write."""
     return set()
 
 
-def commit(connection: Any, setup_statements: Iterable[str]) -> str:
+def commit_statements(connection: Any, setup_statements: Iterable[str]) -> str:
     """Return the statements that move the savepoint forward."""
     return COMMIT
 
 
-def send(connection: Any, statements: str) -> None:
+def execute(connection: Any, statements: str) -> None:
     """Execute statements without parameters.
 
     Raises:
@@ -81,6 +81,6 @@ def send(connection: Any, statements: str) -> None:
     cursor.close()
 
 
-def aborted(connection: Any) -> Exception | None:
-    """Tell that a failed statement undoes itself only; the transaction goes on."""
+def abort_error(connection: Any) -> Exception | None:
+    """Return nothing: a failed statement undoes only itself, and the transaction goes on."""
     return None

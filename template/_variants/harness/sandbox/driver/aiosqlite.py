@@ -1,11 +1,11 @@
-"""What SQLAlchemy's dialect for aiosqlite calls on a connection, beyond PEP 249."""
+"""The methods that SQLAlchemy's dialect for aiosqlite calls on a connection, beyond PEP 249."""
 
 from typing import Any
 
 from ..database.server import Server
 
 
-def set_up(connection: Any) -> None:
+def prepare_shared(connection: Any) -> None:
     """Leave BEGIN, COMMIT and ROLLBACK of the shared connection to the sandbox."""
     connection.isolation_level = None
 
@@ -32,14 +32,14 @@ class DriverConnection:
         self.is_autocommit = level is None
 
     def create_function(self, *args: Any, **options: Any) -> None:
-        """Register a function when the dialect does so first: it cannot be registered again while
-        a statement runs on the shared connection."""
+        """Register a function for the first proxy only: SQLite cannot register it again while a
+        statement runs on the shared connection."""
         if self.is_first:
             self.shared.create_function(*args, **options)
 
     def ignores(self, statement: str) -> bool:
-        """Tell whether `statement` is the dialect's own, and means nothing in the sandbox.
+        """Tell whether `statement` comes from the dialect and has no effect in the sandbox.
 
-        The dialect sends one such whenever the isolation level changes.
+        The dialect sends this one whenever the isolation level changes.
         """
         return statement.startswith("PRAGMA read_uncommitted")

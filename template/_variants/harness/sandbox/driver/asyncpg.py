@@ -1,4 +1,4 @@
-"""What SQLAlchemy's dialect for asyncpg calls on a connection, beyond PEP 249."""
+"""The methods that SQLAlchemy's dialect for asyncpg calls on a connection, beyond PEP 249."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from ..database.server import Server
 from .levels import check_isolation_level, refuse_read_only
 
 
-def set_up(connection: Any) -> None:
+def prepare_shared(connection: Any) -> None:
     """Leave BEGIN, COMMIT and ROLLBACK of the shared connection to the sandbox."""
     connection.autocommit = True
 
 
 async def cancel(connection: Any, server: Server) -> None:
     """Cancel the statement that runs on `connection`."""
-    server.query(f"SELECT pg_cancel_backend({connection._connection.get_server_pid()})")
+    server.admin.query(f"SELECT pg_cancel_backend({connection._connection.get_server_pid()})")
 
 
 class DriverConnection:
@@ -41,5 +41,5 @@ class DriverConnection:
         refuse_read_only(value=value)
 
     def ignores(self, statement: str) -> bool:
-        """Tell whether `statement` is the dialect's own, and means nothing in the sandbox."""
+        """Tell whether `statement` comes from the dialect and has no effect in the sandbox."""
         return False

@@ -1,4 +1,4 @@
-"""What SQLAlchemy's dialect for the driver calls on a connection, beyond PEP 249."""
+"""The methods that SQLAlchemy's dialect for the driver calls on a connection, beyond PEP 249."""
 
 import re
 from typing import Any, Final
@@ -9,13 +9,13 @@ from .levels import check_isolation_level
 SET_LEVEL: Final = re.compile(r"SET SESSION TRANSACTION ISOLATION LEVEL (?P<level>.+)")
 
 
-def set_up(connection: Any) -> None:
-    """Leave the shared connection as it is: its transactions begin by themselves."""
+def prepare_shared(connection: Any) -> None:
+    """Leave the shared connection as it is: it begins transactions implicitly."""
 
 
 async def cancel(connection: Any, server: Server) -> None:
     """Cancel the statement that runs on `connection`."""
-    server.query(f"KILL QUERY {connection._connection.thread_id()}")
+    server.admin.query(f"KILL QUERY {connection._connection.thread_id()}")
 
 
 class DriverConnection:
@@ -34,13 +34,13 @@ class DriverConnection:
         return self.is_autocommit
 
     def ignores(self, statement: str) -> bool:
-        """Tell whether `statement` is the dialect's own, and means nothing in the sandbox.
+        """Tell whether `statement` comes from the dialect and has no effect in the sandbox.
 
         To change the isolation level, the dialect sends a SET and then a COMMIT.
         """
         if setting := SET_LEVEL.match(statement):
-            # An engine without a level of its own returns to the default, which means nothing.
-            is_chosen = any(SET_LEVEL.match(said) for said in self.sandbox.setup_statements)
+            # An engine without a chosen level returns to the default, which has no effect here.
+            is_chosen = any(SET_LEVEL.match(setup) for setup in self.sandbox.setup_statements)
             default = () if is_chosen else ("REPEATABLE READ",)
             check_isolation_level(setting["level"], ("READ COMMITTED", *default))
         elif not (self._sets_level and statement == "COMMIT"):

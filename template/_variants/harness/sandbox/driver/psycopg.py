@@ -1,4 +1,4 @@
-"""What SQLAlchemy's dialect for psycopg calls on a connection, beyond PEP 249."""
+"""The methods that SQLAlchemy's dialect for psycopg calls on a connection, beyond PEP 249."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from ..database.server import Server
 from .levels import check_isolation_level, refuse_read_only
 
 
-def set_up(connection: Any) -> None:
+def prepare_shared(connection: Any) -> None:
     """Leave BEGIN, COMMIT and ROLLBACK of the shared connection to the sandbox."""
     connection.set_autocommit(True)
 
 
 async def cancel(connection: Any, server: Server) -> None:
     """Cancel the statement that runs on `connection`."""
-    server.query(f"SELECT pg_cancel_backend({connection._connection.info.backend_pid})")
+    server.admin.query(f"SELECT pg_cancel_backend({connection._connection.info.backend_pid})")
 
 
 class DriverConnection:
@@ -37,16 +37,16 @@ class DriverConnection:
         self.is_autocommit = value
 
     def set_isolation_level(self, level: IsolationLevel | None) -> None:
-        """Accept READ COMMITTED, which the sandbox shows."""
+        """Accept only READ COMMITTED, which the sandbox shows."""
         check_isolation_level(level, (None, IsolationLevel.READ_COMMITTED))
 
     def set_read_only(self, value: bool) -> None:
-        """Accept that transactions may write."""
+        """Accept only transactions that may write."""
         refuse_read_only(value=value)
 
     def set_deferrable(self, value: bool) -> None:
-        """Do nothing: it matters to read-only transactions."""
+        """Do nothing: it affects only read-only transactions."""
 
     def ignores(self, statement: str) -> bool:
-        """Tell whether `statement` is the dialect's own, and means nothing in the sandbox."""
+        """Tell whether `statement` comes from the dialect and has no effect in the sandbox."""
         return False

@@ -1,4 +1,4 @@
-"""Undoes real commits: they are reset, as to clone a database is slow here."""
+"""Undoes real commits by the strategy `reset`, since cloning a database is slow here."""
 
 from ..database.lifecycle import Database
 from ..database.prepared import renew
@@ -6,16 +6,16 @@ from ..reset.reset import Reset
 
 
 class RealCommits:
-    """Gives tests with real commits a database that is as new."""
+    """Gives tests with real commits a database without traces of other tests."""
 
     def __init__(self, database: Database) -> None:
-        """Undo what is committed to `database`."""
+        """Undo commits to `database`."""
         self._database = database
         self._reset: Reset | None = None
-        self.is_used = False  # also if all was rolled back: counters go on
+        self.is_used = False  # even if all was rolled back, since counters go on
 
     def begin(self) -> None:
-        """Give the test a database that is as new."""
+        """Give the test a database without traces of other tests."""
         if self._reset is None:
             renew(self._database)
             self._reset = Reset(self._database)
@@ -24,10 +24,10 @@ class RealCommits:
         self.is_used = True
 
     def undo(self) -> None:
-        """Return the database to what it was.
+        """Return the database to its original state.
 
         Raises:
-            LeakError: a transaction was open. It has been ended; the database is what it was.
+            LeakError: a transaction was open. It has been ended, and the database is reset.
         """
         if self._reset is None:
             renew(self._database)
