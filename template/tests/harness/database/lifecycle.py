@@ -53,11 +53,11 @@ def point_application_to_database(config: pytest.Config) -> None:
     config.add_cleanup(cleanup.close)
     name = f"{PREFIX}{secrets.token_hex(4)}"
     try:
-        url = cleanup.enter_context(server())
-        database_server = cleanup.enter_context(closing(Server(url, application.PACKAGE, name)))
+        url = cleanup.enter_context(server_url())
+        server = cleanup.enter_context(closing(Server(url, application.PACKAGE, name)))
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
-    database = config.stash[DATABASE] = Database(database_server, name)
+    database = config.stash[DATABASE] = Database(server, name)
     os.environ[application.DATABASE_URL] = database.url.render_as_string(hide_password=False)
 
 

@@ -44,7 +44,7 @@ class Sandbox:
         self.setup_statements = dict[str, None]()  # of listeners for "connect", in order
         self._options: dict[str, Any] = {}  # with which it was opened
         self.session_changed = False  # by statements whose effects may outlive a rollback
-        self._turn = asyncio.Condition()  # held while the shared connection is in use
+        self._lock = asyncio.Condition()  # held while the shared connection is in use
         self._opening: asyncio.Task[None] | None = None  # kept while it is open
         self._begun = False
         self.writing_names: set[str] | None = None  # of what writes in a plain SELECT, if known
@@ -63,7 +63,7 @@ class Sandbox:
         """
         if self._recovery:
             await asyncio.wait([self._recovery])
-        if self._turn.locked():  # by a task that outlives the test, such as one of a wider fixture
+        if self._lock.locked():  # by a task that outlives the test, such as one of a wider fixture
             await self._stop()
         async with self._lock:
             self.writer = None
@@ -205,7 +205,7 @@ class Sandbox:
             self._lock.release()
 
     def _leave_turn_to_recovery(self) -> None:
-        """Keep the lock `_turn`: `_recover` releases it when the cancelled statement has ended.
+        """Keep the lock: `_recover` releases it when the cancelled statement has ended.
 
         A cancelled task does not wait for that. (The loop keeps only weak references to tasks.)
         """
@@ -263,7 +263,7 @@ class Sandbox:
                 try:
                     while (writer := self.writer) and writer is not connection:
                         writer.refuse_endless_wait()
-                        await self._turn.wait()
+                        await self._lock.wait()
                 except BaseException:
                     self._lock.release()
                     raise
@@ -276,7 +276,7 @@ class Sandbox:
             raise CommitFirstError(
                 f"This statement has waited {WAIT_TIMEOUT} seconds for the transaction of another"
                 " task, since the sandbox shows one at a time. If that task waits for this one,"
-                f" commit its transaction first. Otherwise: {REAL_COMMITS}{last}"
+                f" commit its transaction first. Otherwise: {ADVICE}{last}"
             ) from None
 
 

@@ -19,8 +19,6 @@ from ..errors import HarnessError
 from .lifecycle import Database
 from .thread import outside_loops
 
-ROOT: Final = Path(__file__).parents[3]
-MIGRATIONS: Final = ROOT / "migrations"
 SERVER_OBJECT_HINT: Final = (
     " If it belongs to the server, as a role does, other databases' migrations have created it:"
     " create it only where it is missing."

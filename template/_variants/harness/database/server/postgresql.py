@@ -47,13 +47,13 @@ https://www.postgresql.org/docs/current/catalog-pg-database.html"""
 
 
 @contextmanager
-def server() -> Iterator[URL]:
+def server_url() -> Iterator[URL]:
     """Yield the address of the server in TEST_DATABASE_URL, or of a private one.
 
     Raises:
         HarnessError: there is no server, or the variable does not name one.
     """
-    for variable in ("PGHOSTADDR", "PGSERVICE"):  # libpq would prefer them to the address
+    for variable in ("PGHOSTADDR", "PGSERVICE"):  # drivers would prefer them to the address
         os.environ.pop(variable, None)
     if address := os.environ.get("TEST_DATABASE_URL"):
         try:
