@@ -81,7 +81,7 @@ async def test_an_engine_with_other_listeners(engine):
         connection.cursor().execute(SETTING)
 
     assert await count(engine) == 0
-    with pytest.raises(TransactionControlError, match="A listener for 'connect' executes .* on this"):
+    with pytest.raises(TransactionControlError, match="listener for 'connect' executes .* on this"):
         await count(other)
 
 

@@ -10,9 +10,9 @@ from .combinations import Combination
 from .conftest import Generate
 
 BUDGET = {
-    Combination("asyncpg", "savepoint"): 3330,
-    Combination("asyncmy", "savepoint"): 3260,
-    Combination("aiosqlite", "savepoint"): 2770,
+    Combination("asyncpg", "savepoint"): 3350,
+    Combination("asyncmy", "savepoint"): 3290,
+    Combination("aiosqlite", "savepoint"): 2790,
     Combination("asyncpg", "reset"): 2900,
     Combination("asyncpg", "clone"): 2410,
     Combination("asyncpg", "create_drop"): 2060,
