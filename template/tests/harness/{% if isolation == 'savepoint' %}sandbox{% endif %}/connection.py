@@ -214,8 +214,8 @@ class SandboxConnection(DriverConnection):
         """
         if sql.RAW_END.match(statement):
             raise TransactionControlError(
-                f"A raw {shorten(statement)!r} ends a transaction behind the back of SQLAlchemy and"
-                " of the sandbox. Call commit() or rollback() of the session or the connection."
+                f"A raw {shorten(statement)!r} ends a transaction, which neither SQLAlchemy nor the"
+                " sandbox would notice. Call commit() or rollback() of the session or connection."
             )
         reason = sql.refusal(statement, parameters)
         if self.commits_each_statement and NEEDS_TRANSACTION.match(statement):
@@ -251,12 +251,12 @@ class SandboxConnection(DriverConnection):
 
     @property
     def commits_each_statement(self) -> bool:
-        """Whether each statement is a transaction of its own."""
+        """True if each statement is a transaction."""
         return self.is_autocommit and not self._has_begun
 
     @property
     def is_writing(self) -> bool:
-        """Whether this transaction is the writer, for which others wait."""
+        """True if this transaction is the writer, for which others wait."""
         return self.sandbox.writer is self
 
     def _fail(self) -> None:
@@ -347,7 +347,7 @@ def current_task() -> asyncio.Task[Any] | None:
 
 
 def is_sqlalchemy_task(task: asyncio.Task[Any] | None) -> bool:
-    """Tell whether SQLAlchemy has started `task`, by the file of its coroutine: nothing marks it.
+    """Tell whether SQLAlchemy has started `task`, by the file of its code: it has no other mark.
 
     SQLAlchemy leaves an `async with` in such a task, so that a cancellation does not interrupt it.
     """

@@ -14,7 +14,7 @@ from .admin import AdminConnection
 
 DEFAULT_SERVER: Final = "mysql://root@127.0.0.1:3306"
 FAILURES: Final = (HarnessError,)
-"""What creating and dropping databases may raise."""
+"""The errors of creating and dropping databases."""
 LIMIT_LOCK_WAITS: Final = "SET SESSION innodb_lock_wait_timeout = 5, lock_wait_timeout = 5"
 """In seconds."""
 PREPARE_TIMEOUT: Final = 120

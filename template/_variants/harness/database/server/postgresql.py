@@ -14,7 +14,7 @@ from .admin import AdminConnection
 from .private_server import postgresql
 
 FAILURES: Final = (HarnessError,)
-"""What creating and dropping databases may raise."""
+"""The errors of creating and dropping databases."""
 LOCK_TIMEOUT: Final = 5
 """Seconds that a statement of a test waits for a lock."""
 PREPARE_TIMEOUT: Final = 120

@@ -19,7 +19,7 @@ from ..answers import DRIVER
 from ..errors import HarnessError
 
 FAILURES: Final = (HarnessError, OSError, sqlite3.Error)
-"""What creating and dropping databases may raise."""
+"""The errors of creating and dropping databases."""
 PREPARE_TIMEOUT: Final = 120
 """Seconds to wait while another run prepares the database."""
 CLOSE_TIMEOUT: Final = 0.1

@@ -105,7 +105,7 @@ SEQUENCES: Final = f"""
 IDENTITY: Final = """concat_ws(' ', oid, relname, relnamespace, relowner, relam, reltablespace,
     relkind, relnatts, relchecks, relrowsecurity, relforcerowsecurity, relreplident, relispartition,
     relacl, reloptions, CASE relkind WHEN 'm' THEN xmin END)"""
-"""What TRUNCATE does not change of a table, but REFRESH does of a materialized view."""
+"""A text that TRUNCATE does not change, but ALTER does, and REFRESH of a materialized view."""
 
 OF_TABLE: Final = "(SELECT relpersistence <> 't' FROM pg_class WHERE pg_class.oid = {})"
 OF_SCHEMA: Final = "(SELECT nspname !~ '^pg_' FROM pg_namespace WHERE pg_namespace.oid = {})"

@@ -1,4 +1,4 @@
-"""What the sandbox knows about MariaDB and MySQL."""
+"""The statements of MariaDB and MySQL, as the sandbox treats them."""
 
 import re
 from collections.abc import Iterable

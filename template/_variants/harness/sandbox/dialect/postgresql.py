@@ -1,4 +1,4 @@
-"""What the sandbox knows about PostgreSQL."""
+"""The statements of PostgreSQL, as the sandbox treats them."""
 
 import re
 from collections.abc import Iterable

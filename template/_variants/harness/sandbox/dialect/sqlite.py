@@ -1,4 +1,4 @@
-"""What the sandbox knows about SQLite."""
+"""The statements of SQLite, as the sandbox treats them."""
 
 import re
 import sqlite3

@@ -23,7 +23,7 @@ class DriverConnection:
 
     @property
     def autocommit(self) -> bool:
-        """Whether each statement is a transaction of its own."""
+        """True if each statement is a transaction."""
         return self.is_autocommit
 
     def set_isolation_level(self, level: str) -> None:
@@ -33,7 +33,7 @@ class DriverConnection:
 
     @property
     def readonly(self) -> bool:
-        """Whether transactions may not write."""
+        """False: all transactions may write."""
         return False
 
     @readonly.setter

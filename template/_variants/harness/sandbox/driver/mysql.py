@@ -30,7 +30,7 @@ class DriverConnection:
         self.is_autocommit = value
 
     def get_autocommit(self) -> bool:
-        """Tell whether each statement is a transaction of its own."""
+        """Tell whether each statement is a transaction."""
         return self.is_autocommit
 
     def ignores(self, statement: str) -> bool:

@@ -25,7 +25,7 @@ class DriverConnection:
 
     @property
     def autocommit(self) -> bool:
-        """Whether each statement is a transaction of its own."""
+        """True if each statement is a transaction."""
         return self.is_autocommit
 
     @autocommit.setter
