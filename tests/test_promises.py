@@ -75,9 +75,9 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "isolation.py",
-        "                harness_real_commits.undo()\n    else:\n",
-        "                pass\n    else:\n",
+        "sandbox/real_commits.py",
+        "            renew(self._database)\n",
+        "            pass\n",
         "TestRealCommits",
         id="real commits stay",
     ),
