@@ -3,7 +3,7 @@
 import pytest
 
 from .combinations import BACKENDS, ISOLATIONS, Combination
-from .conftest import Generate
+from .conftest import Generate, require_server
 
 ENGINES = """
 import asyncio
@@ -62,6 +62,30 @@ async def test_a_sync_one(engine, session, attempt):
         connection.execute(insert(Note).values(text="a"))
     assert len((await session.scalars(select(Note))).all()) == 1
 """
+
+CREATORS = {
+    "asyncpg": "import asyncpg\n\nasync def connect(url):\n    return await asyncpg.connect(url)",
+    "aiosqlite": (
+        "import aiosqlite\n\nasync def connect(url):\n"
+        "    return await aiosqlite.connect(url.removeprefix('sqlite:///'))"
+    ),
+}
+
+
+@pytest.mark.parametrize("driver", CREATORS)
+def test_an_engine_with_a_creator_is_refused(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver, isolation="savepoint")
+    database = project.path / "src/my_app/database.py"
+    plain = f"make_url(settings.database_url).set(drivername={BACKENDS[driver]!r})"
+    source = database.read_text()
+    made = source.replace("url, ", "url, async_creator=lambda: connect(PLAIN), ", 1)
+    assert made != source
+    header = f"from sqlalchemy import make_url\n{CREATORS[driver]}\n\n\nPLAIN = str({plain})\n"
+    database.write_text(made.replace("\nengine = ", f"\n{header}\nengine = ", 1))
+    servers = {"TEST_DATABASE_URL": require_server("postgresql")} if driver == "asyncpg" else {}
+    output = project.run("pytest", "tests/test_items.py", "-q", exit_code=1, **servers)
+    assert "The application's engine opens connections by a `creator` of its own" in output
+
 
 SYNC = {
     "psycopg": "postgresql+psycopg",

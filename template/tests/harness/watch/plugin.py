@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
+from sqlalchemy import event
 
 from ..answers import LOOP_SCOPE
+from ..application import get_engine
 from ..database.lifecycle import DATABASE
 from .interrupt import Interrupt
 from .loops import Loops
@@ -27,7 +29,9 @@ def start(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def harness_watch(pytestconfig: pytest.Config) -> Watch:
     """What watches over loops, connections and tasks."""
-    return pytestconfig.stash[WATCH]
+    watch = pytestconfig.stash[WATCH]
+    event.listen(get_engine().sync_engine, "engine_connect", watch.refuse_unguarded)
+    return watch
 
 
 @pytest.fixture(scope=LOOP_SCOPE, autouse=True)

@@ -97,6 +97,21 @@ class Watch:
         if strays:
             raise strays[0]
 
+    def refuse_unguarded(self, connection: Connection) -> None:
+        """Refuse a `connection` of the application's engine that this has not opened.
+
+        Raises:
+            HarnessError: it has not.
+        """
+        is_guarded = isinstance(connection.connection.dbapi_connection, GuardedConnection)
+        if not is_guarded and not is_harness.get():
+            connection.close()
+            raise HarnessError(
+                "The application's engine opens connections by a `creator` of its own, where the"
+                " harness can neither isolate nor watch them. Let a listener for 'do_connect'"
+                " change what the engine connects with."
+            )
+
     async def close_connections(self) -> None:
         """Close what the pools of all engines keep open on this loop, and those of sync engines.
 
