@@ -381,8 +381,8 @@ NOTICED_IN_THE_SANDBOX = {
     "test_raw_commit": r"TransactionControlError: A raw 'COMMIT' ends a transaction",
     "test_driver_commit": r"TransactionControlError: The driver's own connection works past",
     "test_migrations": (
-        r"WrongLoopError: (.|\n)*Alembic migrates on an event loop of its own\. The tables are there"
-        r" already: replace what starts it in this test, or mark the test with"
+        r"WrongLoopError: (.|\n)*Alembic migrates on an event loop of its own\. The tables are"
+        r" there already: replace what starts it in this test, or mark the test with"
     ),
     "test_isolation_level": r"TransactionControlError: The sandbox shows READ COMMITTED",
 }
