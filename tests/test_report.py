@@ -257,4 +257,4 @@ def test_an_error_of_the_harness_is_one_screen(
         assert not re.search(r"site-packages/(?!_pytest/outcomes)|tests/harness/", report), report
     for option in ("-vv", "--tb=long", "--full-trace"):
         for title, report in reports(project.run(*command, option, exit_code=1)).items():
-            assert title not in SHOWN or re.search(r"tests/harness/\w+\.py\b", report), option
+            assert title not in SHOWN or re.search(r"tests/harness/[\w/]+\.py\b", report), option
