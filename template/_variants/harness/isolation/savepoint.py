@@ -14,9 +14,6 @@ from .answers import LOOP_SCOPE
 from .database.lifecycle import Database
 from .database.prepared import drop_outdated, make
 from .errors import TransactionControlError
-{% if backend == "mysql" %}
-from .reset.changes import TrackedConnection
-{% endif %}
 from .sandbox.real_commits import RealCommits
 from .sandbox.sandbox import Sandbox
 from .watch.watch import Watch
@@ -60,9 +57,7 @@ async def harness_isolation(
         await harness_watch.close_connections()  # the pools hold those of the sandbox
         await harness_sandbox.close()
         harness_real_commits.begin()
-{% if backend == "mysql" %}
-        harness_watch.guard = TrackedConnection  # a reset needs to know what alters the schema
-{% endif %}
+        harness_watch.guard = harness_real_commits.guard
         try:
             async with harness_watch.watch_test():
                 yield

@@ -2,11 +2,14 @@
 
 from ..database.lifecycle import Database
 from ..database.prepared import renew
+from ..reset.changes import TrackedConnection
 from ..reset.reset import Reset
 
 
 class RealCommits:
     """Gives tests with real commits a database without traces of other tests."""
+
+    guard = TrackedConnection  # a reset has to know what alters the schema
 
     def __init__(self, database: Database) -> None:
         """Undo commits to `database`."""

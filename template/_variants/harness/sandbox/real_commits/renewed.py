@@ -2,10 +2,13 @@
 
 from ..database.lifecycle import Database, exit_on_failure
 from ..database.prepared import renew
+from ..watch.guard import GuardedConnection
 
 
 class RealCommits:
     """Gives tests with real commits a database without traces of other tests."""
+
+    guard = GuardedConnection
 
     def __init__(self, database: Database) -> None:
         """Undo commits to `database`."""
