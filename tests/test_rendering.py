@@ -72,6 +72,7 @@ SANDBOX = ("__init__", "connection", "dialect", "driver", "real_commits", "sandb
 ONLY_IF: dict[str, Callable[[Combination], bool]] = {
     "database/admin.py": lambda chosen: chosen.backend != "sqlite",
     "database/private_server.py": lambda chosen: chosen.backend == "postgresql",
+    "database/supervisor.py": lambda chosen: chosen.backend == "postgresql",
     **dict.fromkeys(
         ("database/cloning.py", "database/inputs.py", "database/prepared.py"),
         lambda chosen: chosen.isolation != "create_drop",
