@@ -173,10 +173,30 @@ def test_a_broken_harness_is_noticed(
     )
 
 
+CARELESS = """
+import asyncio
+
+from sqlalchemy import text
+
+
+async def read(engine):
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+
+
+def is_ready(engine):
+    try:
+        asyncio.run(read(engine))
+    except Exception:
+        return False
+    return True
+"""
+
 IN_ANY_STRATEGY = """
 import asyncio
 
 import pytest
+from my_app.careless import is_ready
 from sqlalchemy import insert, select, text
 from starlette.testclient import TestClient
 from tests.harness.contract.example_app import Note
@@ -229,6 +249,12 @@ def test_run(engine):
 async def test_pending(session, client):
     session.add(Note(text="a"))
     await client.get("/items")
+
+
+async def test_error_is_caught(engine, session):
+    await session.execute(select(Note))
+    await session.rollback()
+    assert not await asyncio.to_thread(is_ready, engine)
 
 
 async def test_another_loop(engine):
@@ -311,6 +337,10 @@ NOTICED = {
     "test_run": (
         r"WrongLoopError: A connection of Engine\(.*\) was opened on loop \d+ (.|\n)*Where"
         r" asyncio\.run\(\) is called, which makes a loop of its own, `await` in an async test\."
+    ),
+    "test_error_is_caught": (
+        r"WrongLoopError: (.|\n)* The test did not see this: it was caught by is_ready at"
+        r" src/my_app/careless\.py:\d+\."
     ),
     "test_wide_fixture": (
         r"OutsideTestError: The database is used outside of a test, by the fixture 'written_once'"
@@ -424,6 +454,7 @@ def test_a_breach_of_the_contract_is_noticed(
         noticed = NOTICED | NOTICED_ON_REAL_CONNECTIONS
     if driver == "aiosqlite":
         noticed.pop("test_isolation_level", None)  # SQLite is serializable; nothing else to ask for
+    (project.path / "src/my_app/careless.py").write_text(CARELESS)
     (project.path / "tests/test_breaches.py").write_text(IN_ANY_STRATEGY + more)
     output = project.run("pytest", "tests/test_breaches.py", exit_code=1)
     for test, message in noticed.items():

@@ -70,17 +70,25 @@ class Watch:
         Raises:
             LeakError: it has left tasks running, or connections checked out.
             WrongLoopError: it has left connections in a pool that work on another loop.
+            HarnessError: one that the code under test has caught.
         """
+        HarnessError.raised.clear()
         self._shared, self.loop = shared, asyncio.get_running_loop()
         self.tasks_before_phase = self._tasks_before = asyncio.all_tasks()
         self._connections_before = {*self.connections}
         try:
             yield
         finally:
+            raised = [*HarnessError.raised]
             try:
                 await self.end_what_is_left()
             finally:
                 self.loop = None
+                HarnessError.raised.clear()
+            for error in raised:
+                if catcher := self._who.catcher(error):
+                    error.add_note(f"The test did not see this: it was caught by {catcher}.")
+                    raise error
 
     async def end_what_is_left(self) -> None:
         """End all that the test has left open so far.

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from traceback import walk_tb
 from types import FrameType
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ import greenlet
 import pytest
 
 HERE: Final = f"{Path(__file__).parent}{os.sep}"
+TESTS: Final = Path(__file__).parents[2]
+HARNESS: Final = Path(__file__).parents[1]
 
 
 class Who:
@@ -55,6 +58,16 @@ class Who:
         own = [frame for frame in frames if self._is_project_code(frame)]
         return f"{name(task)} at {self._position(own[-1])}" if own else name(task)
 
+    def catcher(self, error: BaseException) -> str | None:
+        """Return who has caught `error`, if that was before a test, a fixture or pytest saw it.
+
+        SQLAlchemy may have: it raises another one then.
+        """
+        frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+        if not frames or is_of_sqlalchemy(frames[0]) or any(map(is_test_code, frames)):
+            return None
+        return f"{frames[0].f_code.co_qualname} at {self._position(frames[0])}"
+
     def _position(self, frame: FrameType) -> str:
         """Return file and line of `frame`; quickly, since every checkout asks for it."""
         return f"{frame.f_code.co_filename.removeprefix(self._root)}:{frame.f_lineno}"
@@ -63,6 +76,18 @@ class Who:
         file = frame.f_code.co_filename
         is_installed = "site-packages" in file or file.startswith(sys.prefix)
         return file.startswith(self._root) and not is_installed and not file.startswith(HERE)
+
+
+def is_of_sqlalchemy(frame: FrameType) -> bool:
+    """Tell whether `frame` is of SQLAlchemy."""
+    return str(frame.f_globals["__name__"]).startswith("sqlalchemy.")
+
+
+def is_test_code(frame: FrameType) -> bool:
+    """Tell whether `frame` is of a test, of a fixture, or of pytest, which reports errors."""
+    file = Path(frame.f_code.co_filename)
+    is_harness = file.is_relative_to(HARNESS) and not file.is_relative_to(HARNESS / "contract")
+    return "_pytest" in file.parts or (file.is_relative_to(TESTS) and not is_harness)
 
 
 def name(task: asyncio.Task[Any]) -> str:

@@ -39,9 +39,8 @@ class Reset:
         """
         try:
             self._connection.execute("BEGIN IMMEDIATE").connection.rollback()
-            if (
-                version := self._version()
-            ) != self._seen:  # what this connection writes does not change it
+            version = self._version()
+            if version != self._seen:  # what this connection writes does not change it
                 deadline = time.monotonic() + TRANSACTION_TIMEOUT
                 self._copy.backup(self._connection, progress=partial(give_up, deadline))
                 self._seen = version
