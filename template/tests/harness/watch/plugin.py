@@ -20,7 +20,7 @@ WATCH: Final = pytest.StashKey[Watch]()
 def start(config: pytest.Config) -> None:
     """Watch over the run's database."""
     database = config.stash[DATABASE]
-    who = Who(config.rootpath)
+    who = Who()
     watch = config.stash[WATCH] = Watch(database, Loops(config, database.url, who), who)
     config.pluginmanager.register(who)
     config.pluginmanager.register(Interrupt(database, watch))

@@ -5,14 +5,12 @@ which explain nothing. `-vv`, `--tb=long` and `--full-trace` show them, and a de
 """
 
 from collections.abc import Generator
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from ..errors import HarnessError
-
-HARNESS: Final = Path(__file__).parents[1]
+from .who import is_project_code
 
 
 @pytest.hookimpl(wrapper=True)
@@ -32,7 +30,7 @@ def pytest_runtest_makereport(
 
     def shown(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
         frames = excinfo.traceback.filter(excinfo)
-        own = frames.filter(lambda frame: is_project_file(Path(frame.path), item))
+        own = frames.filter(lambda frame: is_project_code(str(frame.path)))
         comes_of_harness = not related(excinfo.value).keys().isdisjoint(map(id, errors))
         if comes_of_harness or id(excinfo.value) in causes:
             return own
@@ -57,9 +55,3 @@ def related(error: BaseException) -> dict[int, BaseException]:
             members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
             left += [e for e in (error.__cause__, context, *members) if e is not None]
     return found
-
-
-def is_project_file(file: Path, item: pytest.Item) -> bool:
-    """Tell whether `file` is the test's, or the application's: the project's, but not installed."""
-    foreign = file.is_relative_to(HARNESS) or "site-packages" in file.parts
-    return file == item.path or (file.is_relative_to(item.config.rootpath) and not foreign)

@@ -5,6 +5,7 @@ import inspect
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
@@ -13,17 +14,17 @@ from typing import Any, Final
 import greenlet
 import pytest
 
-HERE: Final = f"{Path(__file__).parent}{os.sep}"
-TESTS: Final = Path(__file__).parents[2]
+from ..application import ROOT
+
 HARNESS: Final = Path(__file__).parents[1]
+CONTRACT: Final = HARNESS / "contract"
 
 
 class Who:
     """Knows who is at work. (A pytest plugin.)"""
 
-    def __init__(self, root: Path) -> None:
-        """Know the project in the folder `root`."""
-        self._root = f"{root}{os.sep}"
+    def __init__(self) -> None:
+        """Know nothing yet."""
         self._fixtures: list[pytest.FixtureDef[Any]] = []  # that are being set up
 
     @pytest.hookimpl(wrapper=True)
@@ -45,8 +46,9 @@ class Who:
         who = os.environ.get("PYTEST_CURRENT_TEST", "an import")
         if self._fixtures:
             who = f"the fixture {self._fixtures[-1].argname!r} for {who}"
-        frame = next(filter(self._is_project_code, stack()), None)
-        return f"{who}, {frame.f_code.co_qualname} at {self._position(frame)}" if frame else who
+        own = (frame for frame in stack() if is_project_code(frame.f_code.co_filename))
+        frame = next(own, None)
+        return f"{who}, {frame.f_code.co_qualname} at {position(frame)}" if frame else who
 
     def describe(self, task: asyncio.Task[Any]) -> str:
         """Return what `task` runs, and where in this project's code it waits, if it is there."""
@@ -55,8 +57,8 @@ class Who:
         while frame := getattr(coroutine, "cr_frame", None):
             frames.append(frame)
             coroutine = coroutine.cr_await
-        own = [frame for frame in frames if self._is_project_code(frame)]
-        return f"{name(task)} at {self._position(own[-1])}" if own else name(task)
+        own = [frame for frame in frames if is_project_code(frame.f_code.co_filename)]
+        return f"{name(task)} at {position(own[-1])}" if own else name(task)
 
     def catcher(self, error: BaseException) -> str | None:
         """Return who has caught `error`, if that was before a test, a fixture or pytest saw it.
@@ -64,30 +66,36 @@ class Who:
         SQLAlchemy may have: it raises another one then.
         """
         frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-        if not frames or is_of_sqlalchemy(frames[0]) or any(map(is_test_code, frames)):
+        if not frames or is_of(frames[0], "sqlalchemy") or any(map(is_test_code, frames)):
             return None
-        return f"{frames[0].f_code.co_qualname} at {self._position(frames[0])}"
-
-    def _position(self, frame: FrameType) -> str:
-        """Return file and line of `frame`; quickly, since every checkout asks for it."""
-        return f"{frame.f_code.co_filename.removeprefix(self._root)}:{frame.f_lineno}"
-
-    def _is_project_code(self, frame: FrameType) -> bool:
-        file = frame.f_code.co_filename
-        is_installed = "site-packages" in file or file.startswith(sys.prefix)
-        return file.startswith(self._root) and not is_installed and not file.startswith(HERE)
+        return f"{frames[0].f_code.co_qualname} at {position(frames[0])}"
 
 
-def is_of_sqlalchemy(frame: FrameType) -> bool:
-    """Tell whether `frame` is of SQLAlchemy."""
-    return str(frame.f_globals["__name__"]).startswith("sqlalchemy.")
+@cache
+def is_project_code(file: str) -> bool:
+    """Tell whether `file` is the project's, or of the contract's tests: not installed, not ours."""
+    path = Path(file)
+    if path.is_relative_to(HARNESS):
+        return path.is_relative_to(CONTRACT)
+    is_installed = "site-packages" in path.parts or path.is_relative_to(sys.prefix)
+    return path.is_relative_to(ROOT) and not is_installed
 
 
 def is_test_code(frame: FrameType) -> bool:
     """Tell whether `frame` is of a test, of a fixture, or of pytest, which reports errors."""
-    file = Path(frame.f_code.co_filename)
-    is_harness = file.is_relative_to(HARNESS) and not file.is_relative_to(HARNESS / "contract")
-    return "_pytest" in file.parts or (file.is_relative_to(TESTS) and not is_harness)
+    file = frame.f_code.co_filename
+    is_test = is_project_code(file) and Path(file).is_relative_to(HARNESS.parent)
+    return is_test or is_of(frame, "_pytest")
+
+
+def is_of(frame: FrameType, package: str) -> bool:
+    """Tell whether `frame` is of a module in `package`."""
+    return f"{frame.f_globals['__name__']}.".startswith(f"{package}.")
+
+
+def position(frame: FrameType) -> str:
+    """Return file and line of `frame`; quickly, since every checkout asks for it."""
+    return f"{frame.f_code.co_filename.removeprefix(f'{ROOT}{os.sep}')}:{frame.f_lineno}"
 
 
 def name(task: asyncio.Task[Any]) -> str:
