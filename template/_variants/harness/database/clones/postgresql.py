@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from ..application import PACKAGE
+from ..application import PROJECT
 from ..errors import ServerError
 from .cloning import clone
 from .lifecycle import Database, exit_on_failure
@@ -31,7 +31,7 @@ class Clones:
     def __init__(self, database: Database) -> None:
         """Start to create clones for `database`."""
         self._database = database
-        self._server = Server(database.server.url, PACKAGE, database.name)
+        self._server = Server(database.server.url, PROJECT, database.name)
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._numbers = count(1)
         self._clones = deque[Future[str]]()

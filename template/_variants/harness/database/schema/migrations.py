@@ -1,6 +1,7 @@
 """The tests' schema, created by the migrations."""
 
 import asyncio
+import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,11 @@ from typing import Any, Final
 
 import pytest
 from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, MetaData, event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from ..application import MIGRATIONS, ROOT
+from ..application import MIGRATIONS, alembic_config
 from ..errors import HarnessError
 from .lifecycle import Database
 from .thread import outside_loops
@@ -37,10 +37,9 @@ def create_schema(database: Database) -> None:
     Raises:
         pytest.exit.Exception: one of them fails, or connects to another database.
     """
-    config = Config(toml_file=ROOT / "pyproject.toml")
     try:
-        with refuse_other_databases(database):
-            outside_loops(command.upgrade, config, "head")
+        with refuse_other_databases(database), keep_logging():
+            outside_loops(command.upgrade, alembic_config(), "head")
     except Exception as error:
         trace = traceback.extract_tb(error.__traceback__)
         frames = [frame for frame in trace if Path(frame.filename).is_relative_to(MIGRATIONS)]
@@ -72,3 +71,17 @@ def refuse_other_databases(database: Database) -> Iterator[None]:
         yield
     finally:
         event.remove(Engine, "do_connect", check)
+
+
+@contextmanager
+def keep_logging() -> Iterator[None]:
+    """Keep the loggers: env.py may configure logging, and does not run in every run."""
+    root = logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in root.manager.loggerDict)]
+    before = [(each, each.disabled, each.level, [*each.handlers]) for each in loggers]
+    try:
+        yield
+    finally:
+        for logger, is_disabled, level, handlers in before:
+            logger.disabled, logger.handlers = is_disabled, handlers
+            logger.setLevel(level)

@@ -22,5 +22,5 @@ def create_schema(database: Database) -> None:
 async def create_all(database: Database) -> None:
     """Create the tables of the application and of tests."""
     async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
-        await connection.run_sync(get_metadata().create_all)
-        await connection.run_sync(test_tables.create_all)
+        for metadata in (*get_metadata(), test_tables):
+            await connection.run_sync(metadata.create_all)

@@ -1,6 +1,5 @@
 """The run's database: its server is found or started before the application is imported."""
 
-import os
 import re
 import secrets
 import sys
@@ -16,8 +15,9 @@ from .. import answers, application
 from ..errors import HarnessError
 from .server import FAILURES, Server, server_url
 
-PREFIX: Final = f"test_{application.PACKAGE}_"
+PREFIX: Final = f"test_{application.PROJECT}_"
 """The prefix of all databases that the tests of this project create."""
+HARNESS: Final = __name__.rpartition(".database.")[0]
 RUN_DATABASE: Final = re.compile("(?P<process>" + PREFIX + r"[0-9a-f]{8})(_\d+)?")
 """The databases of one process of a run. The first bears the name of the process."""
 
@@ -47,18 +47,18 @@ def point_application_to_database(config: pytest.Config) -> None:
     if application.PACKAGE in sys.modules:
         raise pytest.UsageError(
             f"{application.PACKAGE} was imported before the harness could point it to a database"
-            " for tests. Load the harness first: addopts = ['-p', 'tests.harness', ...]"
+            f" for tests. Load the harness first: addopts = ['-p', '{HARNESS}', ...]"
         )
     cleanup = ExitStack()
     config.add_cleanup(cleanup.close)
     name = f"{PREFIX}{secrets.token_hex(4)}"
     try:
         url = cleanup.enter_context(server_url())
-        server = cleanup.enter_context(closing(Server(url, application.PACKAGE, name)))
+        server = cleanup.enter_context(closing(Server(url, application.PROJECT, name)))
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
     database = config.stash[DATABASE] = Database(server, name)
-    os.environ[application.DATABASE_URL] = database.url.render_as_string(hide_password=False)
+    application.point_to(database.url)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,10 +82,10 @@ def harness_database(pytestconfig: pytest.Config) -> Iterator[Database]:
     """The run's database, not created yet; what dead runs left behind is dropped."""
     database = pytestconfig.stash[DATABASE]
     configured = application.get_engine().url
-    if configured != database.url:
+    if configured.database != database.url.database:
         pytest.exit(
             f"The application connects to {configured!r}, not to the database of this run,"
-            f" {database.url!r}. Let it read its address from {application.DATABASE_URL}.",
+            f" {database.url!r}. Let it read its address from {application.VARIABLES}.",
             returncode=pytest.ExitCode.USAGE_ERROR,
         )
     with exit_on_failure(database):
