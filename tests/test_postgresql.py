@@ -170,11 +170,11 @@ def test_data_are_kept_in_memory_where_there_is_room(cluster: Callable[[str], Cl
     memory.mkdir()
     memory.chmod(0o777)
     kept.leave(kept.run())
-    assert [*memory.glob("loopsafe-*/postgresql-*/data/PG_VERSION")]
-    assert not [*kept.home.glob("postgresql-*")]
+    assert [*memory.glob("loopsafe-*/server-*/data/PG_VERSION")]
+    assert not [*kept.home.glob("server-*")]
     memory.rename(memory.with_name("gone"))
     kept.leave(kept.run())
-    assert [*kept.home.glob("postgresql-*/data/PG_VERSION")]
+    assert [*kept.home.glob("server-*/data/PG_VERSION")]
 
 
 def test_killed_runs_and_servers_do_not_matter(cluster: Callable[[str], Cluster]) -> None:
@@ -209,7 +209,7 @@ def test_a_killed_supervisor_does_not_matter(cluster: Callable[[str], Cluster]) 
 def test_an_interrupted_initdb_does_not_matter(cluster: Callable[[str], Cluster]) -> None:
     kept = cluster("wheel")
     kept.leave(kept.run())
-    (data,) = kept.home.glob("postgresql-*/data")
+    (data,) = kept.home.glob("server-*/data")
     (data / "global/pg_control").unlink()
     data.rename(data.with_name("data.unfinished"))
     kept.leave(kept.run())
@@ -231,7 +231,7 @@ def test_a_process_id_that_is_used_again_does_not_matter(
 ) -> None:
     kept = cluster("wheel")
     run = kept.run()
-    (pid_file,) = kept.home.glob("postgresql-*/data/postmaster.pid")
+    (pid_file,) = kept.home.glob("server-*/data/postmaster.pid")
     lines = pid_file.read_text().splitlines()
     run.kill()
     os.kill(kept.postmasters[0], signal.SIGKILL)
