@@ -12,9 +12,10 @@ from .application import get_app, get_engine
 from .database.lifecycle import Database
 from .running.lifespan import running
 from .running.session import FreshSession, refuse_pending
+from .watch.runner import async_fixture
 
 
-@pytest.fixture(scope=LOOP_SCOPE)
+@async_fixture(LOOP_SCOPE)
 async def engine(harness_database: Database) -> AsyncIterator[AsyncEngine]:
     """The application's engine.
 
@@ -38,7 +39,7 @@ def harness_sessions() -> list[AsyncSession]:
     return []
 
 
-@pytest.fixture
+@async_fixture()
 async def session(
     harness_isolation: None,
     session_factory: async_sessionmaker[AsyncSession],
@@ -50,7 +51,7 @@ async def session(
         yield session
 
 
-@pytest.fixture
+@async_fixture()
 async def app(
     harness_isolation: None, harness_sessions: list[AsyncSession]
 ) -> AsyncIterator[FastAPI]:
@@ -67,7 +68,7 @@ async def app(
         app.dependency_overrides = overrides
 
 
-@pytest.fixture
+@async_fixture()
 async def client(
     app: FastAPI, harness_sessions: list[AsyncSession]
 ) -> AsyncIterator[httpx2.AsyncClient]:

@@ -11,6 +11,7 @@ from ..application import get_engine
 from ..database.lifecycle import DATABASE
 from .interrupt import Interrupt
 from .loops import Loops
+from .runner import async_fixture
 from .watch import Watch
 from .who import Who
 
@@ -34,7 +35,7 @@ def harness_watch(pytestconfig: pytest.Config) -> Watch:
     return watch
 
 
-@pytest.fixture(scope=LOOP_SCOPE, autouse=True)
+@async_fixture(LOOP_SCOPE, autouse=True)
 async def harness_end_loop(harness_watch: Watch) -> AsyncIterator[None]:
     """Close connections as the last thing on each loop: nobody could use or close them later."""
     yield

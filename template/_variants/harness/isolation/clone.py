@@ -11,6 +11,7 @@ import pytest
 
 from .database.clones import Clones
 from .database.lifecycle import Database
+from .watch.runner import async_fixture
 from .watch.watch import Watch
 
 
@@ -22,7 +23,7 @@ def harness_clones(harness_database: Database) -> Iterator[Clones]:
     clones.close()
 
 
-@pytest.fixture(autouse=True)
+@async_fixture(autouse=True)
 async def harness_isolation(harness_clones: Clones, harness_watch: Watch) -> AsyncIterator[None]:
     """Give the test a database; its connections end with it."""
     harness_clones.provide()

@@ -10,6 +10,7 @@ import pytest
 
 from .database.lifecycle import Database, exit_on_failure
 from .database.schema import create_schema
+from .watch.runner import async_fixture
 from .watch.watch import Watch
 
 
@@ -25,7 +26,7 @@ def harness_schema(harness_database: Database) -> Iterator[None]:
         server.drop(name)
 
 
-@pytest.fixture(autouse=True)
+@async_fixture(autouse=True)
 async def harness_isolation(harness_schema: None, harness_watch: Watch) -> AsyncIterator[None]:
     """Watch over the test; close its connections before its database goes."""
     try:

@@ -13,6 +13,7 @@ from .database.lifecycle import Database
 from .database.prepared import drop_outdated, make
 from .reset.changes import TrackedConnection, close_changed
 from .reset.reset import Reset
+from .watch.runner import async_fixture
 from .watch.watch import Watch
 
 
@@ -27,7 +28,7 @@ def harness_reset(harness_database: Database, harness_watch: Watch) -> Iterator[
     drop_outdated(harness_database)
 
 
-@pytest.fixture(autouse=True)
+@async_fixture(autouse=True)
 async def harness_isolation(harness_reset: Reset, harness_watch: Watch) -> AsyncIterator[None]:
     """Watch over the test, then put the database right."""
     try:

@@ -16,6 +16,7 @@ from .database.prepared import drop_outdated, make
 from .errors import TransactionControlError
 from .sandbox.real_commits import RealCommits
 from .sandbox.sandbox import Sandbox
+from .watch.runner import async_fixture
 from .watch.watch import Watch
 
 
@@ -35,7 +36,7 @@ def harness_real_commits(harness_schema: None, harness_database: Database) -> It
     real_commits.close()
 
 
-@pytest.fixture(scope=LOOP_SCOPE)
+@async_fixture(LOOP_SCOPE)
 async def harness_sandbox(
     harness_schema: None, harness_database: Database
 ) -> AsyncIterator[Sandbox]:
@@ -45,7 +46,7 @@ async def harness_sandbox(
     await sandbox.close()
 
 
-@pytest.fixture(autouse=True)
+@async_fixture(autouse=True)
 async def harness_isolation(
     request: pytest.FixtureRequest,
     harness_watch: Watch,

@@ -1,8 +1,8 @@
 """How long an event loop lives: as long as an async fixture of its scope."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Literal
 
 import pytest
 
@@ -19,6 +19,13 @@ def anyio_backend() -> str:
 async def harness_loop(anyio_backend: str) -> AsyncIterator[None]:
     """Keep the loop. anyio closes it as soon as no async fixture is left that runs on it."""
     yield  # noqa: PT022 - the loop lives until this fixture ends
+
+
+def async_fixture(
+    scope: Literal["session", "module", "class", "function"] = "function", *, autouse: bool = False
+) -> Callable[[Callable[..., Any]], Any]:
+    """Declare an async fixture; it runs on the loop that `harness_loop` keeps."""
+    return pytest.fixture(scope=scope, autouse=autouse)
 
 
 def describe_settings(_: pytest.Config) -> str:

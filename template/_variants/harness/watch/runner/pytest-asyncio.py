@@ -1,12 +1,23 @@
 """How long an event loop lives: what pyproject.toml says to pytest-asyncio."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
+import pytest_asyncio
+
+from ..answers import LOOP_SCOPE
 
 TESTS = "asyncio_default_test_loop_scope"
 FIXTURES = "asyncio_default_fixture_loop_scope"
+
+
+def async_fixture(
+    scope: Literal["session", "module", "class", "function"] = "function", *, autouse: bool = False
+) -> Callable[[Callable[..., Any]], Any]:
+    """Declare an async fixture, in any mode of pytest-asyncio, and on which loop it runs."""
+    return pytest_asyncio.fixture(scope=scope, autouse=autouse, loop_scope=LOOP_SCOPE)
 
 
 def describe_settings(config: pytest.Config) -> str:
