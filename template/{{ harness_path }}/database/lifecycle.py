@@ -44,9 +44,9 @@ def point_application_to_database(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: the application has been imported already, or there is no server.
     """
-    if application.PACKAGE in sys.modules:
+    if application.MODULE in sys.modules:
         raise pytest.UsageError(
-            f"{application.PACKAGE} was imported before the harness could point it to a database"
+            f"{application.MODULE} was imported before the harness could point it to a database"
             f" for tests. Load the harness first: addopts = ['-p', '{HARNESS}', ...]"
         )
     cleanup = ExitStack()
