@@ -16,6 +16,8 @@ from .combinations import BACKENDS
 from .generated import GeneratedProject, copy_template, render
 from .pythons import OLDEST, PYTHONS, UV
 
+collect_ignore = ["applications"]
+
 Generate = Callable[..., GeneratedProject]
 Environment = Callable[..., dict[str, str]]
 
