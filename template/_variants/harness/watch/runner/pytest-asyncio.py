@@ -1,4 +1,4 @@
-"""How long an event loop lives: what pyproject.toml says to pytest-asyncio."""
+"""How long an event loop lives: what the settings say to pytest-asyncio."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def async_fixture(
 def describe_settings(config: pytest.Config) -> str:
     """Say what decides how long a loop lives."""
     return (
-        f'pyproject.toml says {TESTS} = "{config.getini(TESTS)}" and'
+        f'{config.inipath} says {TESTS} = "{config.getini(TESTS)}" and'
         f' {FIXTURES} = "{config.getini(FIXTURES)}", which must be the same; does a mark or a'
         " fixture say another loop_scope?"
     )
