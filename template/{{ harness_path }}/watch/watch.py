@@ -159,7 +159,10 @@ class Watch:
 
     async def _end_strays(self, before: set[GuardedConnection]) -> list[WrongLoopError]:
         """Close the connections that the test leaves in a pool, but for another loop than its own;
-        return what to say of them."""
+        return what to say of them.
+
+        A plain function may leave some to a loop that runs on, such as that of a TestClient.
+        """
         loop = self._loops.describe(self.loop)
         misuse = f"It is left in a pool, where the test's {loop} would use it."
         errors = []
@@ -167,6 +170,8 @@ class Watch:
             state = connection.state
             if state.loop not in (None, self.loop):
                 await close(connection)
+                if self._is_free and not state.loop.is_closed():
+                    continue
                 errors.append(self._loops.error(state.loop, state.opened_by, state.thread, misuse))
         return errors
 
@@ -177,6 +182,11 @@ class Watch:
             await asyncio.wait([opening], timeout=TASK_CANCEL_TIMEOUT)
             if not opening.cancel() and not opening.cancelled() and not opening.exception():
                 await greenlet_spawn(opening.result().close)
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether the test may use loops as it likes: real ones, none of them its own."""
+        return self._who.is_sync_test and not self._shared
 
     def _refusal(self, state: State) -> HarnessError:
         """Return the error that says why a connection cannot be used."""
@@ -210,7 +220,7 @@ class Watch:
         # Another engine may serve another loop, if that is disposed of. The application's would
         # work there or not, depending on what is in its pool.
         is_of_test = self._shared or dialect is get_engine().dialect
-        if is_of_test and loop not in (None, self.loop):
+        if is_of_test and loop not in (None, self.loop) and not self._is_free:
             raise self._loops.error(self.loop, "the test", self._thread)
         state = State(entry, loop, str(self._who), self._refusal, self.connections)
         connection = self.guard((self._shared or self.connect)(dialect, args, options), state)

@@ -26,6 +26,12 @@ class Who:
     def __init__(self) -> None:
         """Know nothing yet."""
         self._fixtures: list[pytest.FixtureDef[Any]] = []  # that are being set up
+        self.is_sync_test = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Know whether the test is a plain function, which runs on no loop."""
+        self.is_sync_test = not inspect.iscoroutinefunction(getattr(item, "obj", None))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
