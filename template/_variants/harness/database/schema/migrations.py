@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, MetaData, event
+from sqlalchemy import Connection, Engine, MetaData, event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -66,11 +66,20 @@ def refuse_other_databases(database: Database) -> Iterator[None]:
                 " refused. Let it read the address from the application's settings."
             )
 
+    engines = set[Engine]()
+
+    def note(connection: Connection) -> None:
+        engines.add(connection.engine)
+
     event.listen(Engine, "do_connect", check)
+    event.listen(Engine, "engine_connect", note)
     try:
         yield
     finally:
         event.remove(Engine, "do_connect", check)
+        event.remove(Engine, "engine_connect", note)
+        for engine in engines:  # env.py may use one with a pool, which would keep connections
+            engine.dispose(close=not engine.dialect.is_async)
 
 
 @contextmanager
