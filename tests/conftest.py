@@ -16,7 +16,7 @@ from .combinations import BACKENDS
 from .generated import GeneratedProject, copy_template, render
 from .pythons import OLDEST, PYTHONS, UV
 
-collect_ignore = ["applications"]
+collect_ignore = ["applications", "applications_moved"]
 
 Generate = Callable[..., GeneratedProject]
 Environment = Callable[..., dict[str, str]]

@@ -1,0 +1,1 @@
+"""The fixtures of the harness will do."""
