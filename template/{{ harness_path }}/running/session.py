@@ -23,7 +23,7 @@ class FreshSession(Session):
         return super().get(*args, populate_existing=populate_existing, **kwargs)
 
     def may_refresh(self, *, flushes: bool) -> bool:
-        """Tell whether a read that `flushes` first, if the session does, loses no change."""
+        """Tell whether a refresh would lose no change; a read that `flushes` writes them first."""
         flushes = flushes and self.autoflush and not self._flushing
         return flushes or not any(map(self.is_modified, self.dirty))
 

@@ -19,8 +19,7 @@ from sqlalchemy.pool import Pool
 
 from ..errors import CommitFirstError, TransactionControlError
 from ..watch.guard import GuardedConnection, shorten
-from ..watch.runner import runner_tasks
-from ..watch.tasks import is_harness_task
+from ..watch.tasks import other_tasks
 from . import dialect as sql
 from .driver import DriverConnection
 
@@ -140,9 +139,7 @@ class SandboxConnection(DriverConnection):
             CommitFirstError: no other task will end this transaction.
         """
         task = current_task()
-        running = asyncio.all_tasks() - runner_tasks()
-        others = [other for other in running if not is_harness_task(other)]
-        if self._task in (None, task) or (self._task.done() and not others):
+        if self._task in (None, task) or (self._task.done() and not other_tasks()):
             raise CommitFirstError(
                 "Commit first: this statement waits for a transaction that its own task has left"
                 " open, and the sandbox shows one at a time. In production nobody would see what"
