@@ -68,7 +68,7 @@ ALWAYS = {
     "tests/test_health.py",
     "tests/test_items.py",
 }
-SANDBOX = ("__init__", "connection", "dialect", "driver", "real_commits", "sandbox")
+SANDBOX = ("__init__", "connection", "driver", "real_commits", "sandbox", "statements")
 ONLY_IF: dict[str, Callable[[Combination], bool]] = {
     "database/admin.py": lambda chosen: chosen.backend != "sqlite",
     "database/private_server.py": lambda chosen: chosen.backend == "postgresql",

@@ -20,7 +20,7 @@ from sqlalchemy.pool import Pool
 from ..errors import CommitFirstError, TransactionControlError
 from ..watch.guard import GuardedConnection, shorten
 from ..watch.tasks import other_tasks
-from . import dialect as sql
+from . import statements
 from .driver import DriverConnection
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ SQLALCHEMY: Final = str(Path(sqlalchemy.__file__).parent)
 last_task: ContextVar[asyncio.Task[Any] | None] = ContextVar("last_task", default=None)
 """The task that last used the sandbox in this context, which the tasks that it starts inherit."""
 
-PLAIN: Final = re.compile(
-    r"(INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|SET\s+LOCAL)\b",
-    re.IGNORECASE,
-)
-"""A statement whose effects a rollback undoes, including temporary tables and cached types."""
 NEEDS_TRANSACTION: Final = re.compile(r"(SAVEPOINT|RELEASE|ROLLBACK|LOCK)\b", re.IGNORECASE)
 NEEDS_SAVEPOINT: Final = re.compile(r"(RELEASE|ROLLBACK)\b", re.IGNORECASE)
 
@@ -138,7 +133,7 @@ class SandboxConnection(DriverConnection):
         Raises:
             CommitFirstError: no other task will end this transaction.
         """
-        task = current_task()
+        task = note_task()
         if self._task in (None, task) or (self._task.done() and not other_tasks()):
             raise CommitFirstError(
                 "Commit first: this statement waits for a transaction that its own task has left"
@@ -151,7 +146,7 @@ class SandboxConnection(DriverConnection):
         """End the transaction; one that has only read has nothing to end on the server."""
         try:
             if self.is_writing:
-                with self.sandbox.turn(self, "", is_plain_read=False):
+                with self.sandbox.turn(self, "", is_read=False):
                     is_aborted = self.has_failed and self._find_abort_error()
                     self.sandbox.end_writer(keeps=keeps and not is_aborted)
         finally:
@@ -159,7 +154,7 @@ class SandboxConnection(DriverConnection):
             self._abort_error = None
 
     def _find_abort_error(self) -> Exception | None:
-        error: Exception | None = self.sandbox.call(partial(sql.abort_error, self.shared))
+        error: Exception | None = self.sandbox.call(partial(statements.abort_error, self.shared))
         return error
 
     def run_statement(self, run: Callable[[], Any], statement: str, parameters: Any) -> Any:
@@ -169,23 +164,23 @@ class SandboxConnection(DriverConnection):
             CommitFirstError: it has to wait for a transaction that does not end.
             TransactionControlError: the sandbox cannot show its effects.
         """
-        text = sql.NOT_CODE.sub(blank_out, statement).lstrip("( \t\r\n")
-        parts = [part for part in text.split(";") if part.strip()] or [""]
-        is_plain_read = all(map(sql.READ.match, (part.lstrip("( \t\r\n") for part in parts)))
+        text = statements.NOT_CODE.sub(blank_out, statement).lstrip("( \t\r\n")
+        parts = [part.lstrip("( \t\r\n") for part in text.split(";") if part.strip()] or [""]
+        is_read = all(map(statements.READ.match, parts))
         if not self.is_set_up:
-            return self._run_setup_statement(run, statement, parameters, is_read=is_plain_read)
-        is_ping = not self.is_checked_out and statement == sql.PING
+            return self._run_setup_statement(run, statement, parameters, is_read=is_read)
+        is_ping = not self.is_checked_out and statement == statements.PING
         if is_ping or self.ignores(text):
             return None
         for part in parts:
-            self._refuse(part.lstrip(), parameters)
+            self._refuse(part, parameters)
+            self._has_savepoints |= part[:9].upper() == "SAVEPOINT"
         if self._abort_error:
             raise self._abort_error
         # A raw BEGIN in autocommit mode, as listeners for "begin" send it.
-        begins = sql.RAW_BEGIN.match(text) and not (self._has_begun or self.is_writing)
-        with self.sandbox.turn(self, text, is_plain_read=is_plain_read) as writes:
-            self._task, self.statement = current_task(), shorten(text)
-            self._has_savepoints |= text[:9].upper() == "SAVEPOINT"
+        begins = statements.RAW_BEGIN.match(text) and not (self._has_begun or self.is_writing)
+        with self.sandbox.turn(self, text, is_read=is_read) as writes:
+            self._task, self.statement = note_task(), shorten(text)
             if begins:
                 self._has_begun, run = True, do_nothing
             try:
@@ -194,27 +189,28 @@ class SandboxConnection(DriverConnection):
                 self.has_failed = True
                 self._fail()
                 raise
-            if not is_plain_read and not PLAIN.match(text):
+            if not is_read and not all(map(statements.UNDOABLE.match, parts)):
                 self.sandbox.session_changed = True
                 self.sandbox.writing_names = None  # they may have changed
-            elif is_plain_read and writes:  # by a function, which may change settings, too
+            elif is_read and writes:  # by a function, which may change settings, too
                 self.sandbox.session_changed = True
             if writes and (self.commits_each_statement or not self.is_checked_out):
                 self.sandbox.end_writer(keeps=True)
             return result
 
     def _refuse(self, statement: str, parameters: Any) -> None:
-        """Refuse a statement that would end the outer transaction, or has other effects here.
+        """Refuse a statement that controls transactions, or has other effects in the sandbox.
 
         Raises:
             TransactionControlError: the sandbox cannot show its effects.
         """
-        if sql.RAW_END.match(statement):
+        if statements.RAW_CONTROL.match(statement):
             raise TransactionControlError(
-                f"A raw {shorten(statement)!r} ends a transaction, which neither SQLAlchemy nor the"
-                " sandbox would notice. Call commit() or rollback() of the session or connection."
+                f"A raw {shorten(statement)!r} begins or ends a transaction, which neither"
+                " SQLAlchemy nor the sandbox would notice. Call commit() or rollback() of the"
+                " session or connection."
             )
-        reason = sql.refusal(statement, parameters)
+        reason = statements.refusal(statement, parameters)
         if self.commits_each_statement and NEEDS_TRANSACTION.match(statement):
             reason = "needs a transaction, and this connection is in autocommit mode"
         elif not self._has_savepoints and NEEDS_SAVEPOINT.match(statement):
@@ -334,8 +330,8 @@ def check_in(guard: Any, *_: object) -> None:
         guard.guarded.is_checked_out = False
 
 
-def current_task() -> asyncio.Task[Any] | None:
-    """Return the current task; for one of SQLAlchemy's, the task that has started it."""
+def note_task() -> asyncio.Task[Any] | None:
+    """Note, and return, the task that uses the sandbox; for one of SQLAlchemy's, who started it."""
     task = asyncio.current_task()
     if is_sqlalchemy_task(task):
         return last_task.get(task)

@@ -16,7 +16,7 @@ from ..application import get_engine
 from ..database.server import Server
 from ..errors import CommitFirstError, TransactionControlError
 from ..watch.tasks import create_task
-from . import dialect as sql
+from . import statements
 from .connection import ADVICE, SandboxConnection
 from .driver import cancel, prepare_shared
 
@@ -25,7 +25,7 @@ WAIT_TIMEOUT: Final = 5
 CANCEL_TIMEOUT: Final = 0.2
 """Seconds after which the statement of a cancelled task is cancelled, too."""
 
-PLAIN_TYPES: Final = (str, int, float, list, tuple, dict)
+COMPARABLE_TYPES: Final = (str, int, float, list, tuple, dict)
 NAME: Final = re.compile(r'([\w$]+|"[^"]+"|`[^`]+`|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
 """A name or an operator, and the bracket that follows the name of a function."""
 
@@ -70,7 +70,7 @@ class Sandbox:
             if self._begun:
                 self._begun = False
                 try:
-                    await greenlet_spawn(sql.execute, self.shared, sql.END)
+                    await greenlet_spawn(statements.execute, self.shared, statements.END)
                 except Exception as error:
                     raise TransactionControlError(
                         "The sandbox's transaction is gone, or cannot be undone. Did this test end"
@@ -162,23 +162,21 @@ class Sandbox:
         """
 
         def read() -> None:
-            self._commit = sql.commit_statements(self.shared, self.setup_statements)
-            self.writing_names = sql.writing_names(self.shared)
+            self._commit = statements.commit_statements(self.shared, self.setup_statements)
+            self.writing_names = statements.writing_names(self.shared)
 
         if self.writing_names is None:
             self.call(read)
         return self.writing_names or set()
 
     @contextmanager
-    def turn(
-        self, connection: SandboxConnection, text: str, *, is_plain_read: bool
-    ) -> Iterator[bool]:
+    def turn(self, connection: SandboxConnection, text: str, *, is_read: bool) -> Iterator[bool]:
         """Hold the shared connection for one statement of `connection`.
 
         Args:
             connection: whose statement it is.
             text: the statement.
-            is_plain_read: it only reads, unless it calls a function that writes.
+            is_read: it only reads, unless it calls a function that writes.
 
         Yields:
             Whether it writes; then `connection` is the writer.
@@ -190,8 +188,8 @@ class Sandbox:
         try:
             if connection.is_set_up and not self._begun:
                 self._begun = True  # even if this is cancelled: BEGIN goes on
-                self._execute(sql.BEGIN)
-            writes = not is_plain_read or self._has_writing_name(text)
+                self._execute(statements.BEGIN)
+            writes = not is_read or self._has_writing_name(text)
             if writes:
                 self.writer = connection
             yield writes
@@ -239,18 +237,18 @@ class Sandbox:
         self._running = create_task(greenlet_spawn(function))
         return await_only(asyncio.shield(self._running))
 
-    def _execute(self, statements: str) -> None:
+    def _execute(self, text: str) -> None:
         """Execute statements of the sandbox itself."""
-        self.call(partial(sql.execute, self.shared, statements))
+        self.call(partial(statements.execute, self.shared, text))
 
     def end_writer(self, *, keeps: bool) -> None:
         """Move the savepoint forward or return to it, and let another transaction write."""
         try:
             if keeps:
                 self._read_schema()
-            self._execute(self._commit if keeps else sql.ROLLBACK)
+            self._execute(self._commit if keeps else statements.ROLLBACK)
         except Exception:
-            self._execute(sql.ROLLBACK)
+            self._execute(statements.ROLLBACK)
             raise
         finally:
             self.writer = None
@@ -287,9 +285,9 @@ def comparable(options: dict[str, Any]) -> dict[str, Any]:
     only names the connection or limits the time to connect.
     """
     ignored = {"password", "timeout", "application_name"}
-    plain = {
+    compared = {
         name: comparable(value) if isinstance(value, dict) else value
         for name, value in options.items()
-        if isinstance(value, PLAIN_TYPES) and name not in ignored
+        if isinstance(value, COMPARABLE_TYPES) and name not in ignored
     }
-    return {name: value for name, value in plain.items() if value != {}}
+    return {name: value for name, value in compared.items() if value != {}}

@@ -67,7 +67,7 @@ async def harness_isolation(
             finally:
                 harness_real_commits.undo()
     else:
-        harness_real_commits.is_used = True
+        harness_real_commits.has_traces = True
         try:
             async with harness_watch.watch_test(harness_sandbox.connect):
                 yield

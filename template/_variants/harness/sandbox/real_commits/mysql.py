@@ -15,16 +15,16 @@ class RealCommits:
         """Undo commits to `database`."""
         self._database = database
         self._reset: Reset | None = None
-        self.is_used = False  # even if all was rolled back, since counters go on
+        self.has_traces = False  # even if all was rolled back, since counters go on
 
     def begin(self) -> None:
         """Give the test a database without traces of other tests."""
         if self._reset is None:
             renew(self._database)
             self._reset = Reset(self._database)
-        elif self.is_used:
+        elif self.has_traces:
             self._reset.run()
-        self.is_used = True
+        self.has_traces = True
 
     def undo(self) -> None:
         """Return the database to its original state.
@@ -36,7 +36,7 @@ class RealCommits:
             renew(self._database)
         else:
             self._reset.run()
-        self.is_used = False
+        self.has_traces = False
 
     def close(self) -> None:
         """Disconnect."""

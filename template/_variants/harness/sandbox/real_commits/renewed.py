@@ -13,13 +13,13 @@ class RealCommits:
     def __init__(self, database: Database) -> None:
         """Undo commits to `database`."""
         self._database = database
-        self.is_used = False  # even if all was rolled back, since sequences go on
+        self.has_traces = False  # even if all was rolled back, since sequences go on
 
     def begin(self) -> None:
         """Give the test a database without traces of other tests."""
-        if self.is_used:
+        if self.has_traces:
             self.undo()
-        self.is_used = True
+        self.has_traces = True
 
     def undo(self) -> None:
         """Create the database again; all its connections end.
@@ -29,7 +29,7 @@ class RealCommits:
         """
         with exit_on_failure(self._database):
             renew(self._database)
-        self.is_used = False
+        self.has_traces = False
 
     def close(self) -> None:
         """Do nothing: the database is dropped anyway."""

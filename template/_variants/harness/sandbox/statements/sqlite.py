@@ -27,7 +27,11 @@ READ: Final = re.compile(
 """A statement that neither writes nor locks."""
 
 RAW_BEGIN: Final = re.compile(r"BEGIN\b", re.IGNORECASE)
-RAW_END: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
+RAW_CONTROL: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
+UNDOABLE: Final = re.compile(
+    r"(INSERT|UPDATE|DELETE|REPLACE|WITH|SELECT|SAVEPOINT|RELEASE|ROLLBACK)\b", re.IGNORECASE
+)
+"""A statement whose effects a rollback undoes."""
 REFUSED: Final = (
     (
         re.compile(

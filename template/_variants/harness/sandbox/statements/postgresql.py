@@ -29,10 +29,15 @@ READ: Final = re.compile(
 )
 """A statement that neither writes nor locks, if it calls no function that does."""
 RAW_BEGIN: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
-RAW_END: Final = re.compile(
+RAW_CONTROL: Final = re.compile(
     r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!(\s+WORK|\s+TRANSACTION)?\s+TO))\b",
     re.IGNORECASE,
 )
+UNDOABLE: Final = re.compile(
+    r"(INSERT|UPDATE|DELETE|MERGE|WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|SET\s+LOCAL)\b",
+    re.IGNORECASE,
+)
+"""A statement whose effects a rollback undoes, including temporary tables and cached types."""
 REFUSED: Final = (
     (re.compile(r"COPY\b", re.IGNORECASE), "speaks with the driver past the sandbox"),
     (

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from ..reset.changes import UNDOABLE as UNDOABLE
+
 # The drivers connect with autocommit off, so the first statement begins the transaction. Setting
 # a savepoint again moves it; the other one never moves, and is gone if a procedure has committed.
 BEGIN: Final = "SAVEPOINT tests_harness_begin; SAVEPOINT tests_harness"
@@ -27,7 +29,7 @@ READ: Final = re.compile(
 """A statement that neither writes nor locks, if it calls no function that does."""
 
 RAW_BEGIN: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
-RAW_END: Final = re.compile(
+RAW_CONTROL: Final = re.compile(
     r"(BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO)|XA)\b", re.IGNORECASE
 )
 REFUSED: Final = (
