@@ -28,8 +28,8 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "sandbox/connection.py",
-        "        self._end_transaction(keeps=False)\n",
-        "        self._end_transaction(keeps=True)\n",
+        "        self.end_transaction(keeps=False)\n",
+        "        self.end_transaction(keeps=True)\n",
         "TestRollback",
         id="a rollback undoes nothing",
     ),
@@ -52,7 +52,7 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "sandbox/connection.py",
-        "            if writes and (self.commits_each_statement or not self.is_checked_out):\n",
+        "            if writes and (self.is_autocommit or not self.is_checked_out):\n",
         "            if False:\n",
         "TestAutocommit",
         id="autocommit does not commit",

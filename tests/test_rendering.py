@@ -82,9 +82,6 @@ ONLY_IF: dict[str, Callable[[Combination], bool]] = {
         (f"sandbox/{name}.py" for name in SANDBOX),
         lambda chosen: chosen.isolation == "savepoint",
     ),
-    "sandbox/levels.py": lambda chosen: (
-        chosen.isolation == "savepoint" and chosen.backend != "sqlite"
-    ),
     **dict.fromkeys(
         ("reset/__init__.py", "reset/changes.py", "reset/reset.py"),
         lambda chosen: chosen.resets,

@@ -21,7 +21,7 @@ counts as committed.
 
     sandbox.py       the shared connection: whose turn it is, and what counts as committed
     connection.py    the proxies, which pools hold in place of DBAPI connections
-    driver.py        the methods that SQLAlchemy calls on a connection of this driver
     statements.py    the statements of this database: which only read, write, are refused
+    driver.py        what is particular to connections of this driver
     real_commits.py  undoes tests that are marked `real_commits`
 """

@@ -21,7 +21,6 @@ from ..errors import CommitFirstError, TransactionControlError
 from ..watch.guard import GuardedConnection, shorten
 from ..watch.tasks import other_tasks
 from . import statements
-from .driver import DriverConnection
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
@@ -36,10 +35,10 @@ NEEDS_TRANSACTION: Final = re.compile(r"(SAVEPOINT|RELEASE|ROLLBACK|LOCK)\b", re
 NEEDS_SAVEPOINT: Final = re.compile(r"(RELEASE|ROLLBACK)\b", re.IGNORECASE)
 
 
-class SandboxConnection(DriverConnection):
+class SandboxConnection:
     """A proxy of the shared connection, for one transaction at a time in the sandbox.
 
-    It has the methods of PEP 249 and those that the dialect calls; for others, see `__getattr__`.
+    It has the methods of PEP 249; `DriverProxy` has those that the dialect calls beyond.
     """
 
     def __init__(self, sandbox: Sandbox, *, is_first: bool) -> None:
@@ -48,10 +47,11 @@ class SandboxConnection(DriverConnection):
         self.is_first = is_first
         self.is_set_up = False  # by listeners for "connect"
         self.is_checked_out = False
+        self.is_autocommit = False  # each statement is a transaction
         self._task: asyncio.Task[Any] | None = None
         self.statement = ""
         self.has_failed = False  # one of its statements, so it may be aborted
-        self._has_savepoints = self._has_begun = False
+        self._has_savepoints = False
         self._abort_error: Exception | None = None  # raised for each statement until it ends
 
     def __getattr__(self, name: str) -> Any:
@@ -109,11 +109,11 @@ class SandboxConnection(DriverConnection):
 
     def commit(self) -> None:
         """Keep what the transaction has written until the test ends, unless it is aborted."""
-        self._end_transaction(keeps=True)
+        self.end_transaction(keeps=True)
 
     def rollback(self) -> None:
         """Undo what the transaction has written."""
-        self._end_transaction(keeps=False)
+        self.end_transaction(keeps=False)
 
     def close(self) -> None:
         """Undo what the transaction has written; the shared connection stays open."""
@@ -121,8 +121,9 @@ class SandboxConnection(DriverConnection):
 
     terminate = close
 
-    def ping(self, *_: Any, **__: Any) -> None:
-        """Do nothing: if the shared connection were lost, the test could not go on anyway."""
+    def ignores(self, statement: str) -> bool:
+        """Tell whether `statement` comes from the dialect and has no effect in the sandbox."""
+        return False
 
     def refuse_endless_wait(self) -> None:
         """Refuse to wait for this transaction if no other task will end it.
@@ -142,7 +143,7 @@ class SandboxConnection(DriverConnection):
                 f" @pytest.mark.real_commits. The last statement of that one: {self.statement}"
             )
 
-    def _end_transaction(self, *, keeps: bool) -> None:
+    def end_transaction(self, *, keeps: bool) -> None:
         """End the transaction; one that has only read has nothing to end on the server."""
         try:
             if self.is_writing:
@@ -150,7 +151,7 @@ class SandboxConnection(DriverConnection):
                     is_aborted = self.has_failed and self._find_abort_error()
                     self.sandbox.end_writer(keeps=keeps and not is_aborted)
         finally:
-            self.has_failed = self._has_savepoints = self._has_begun = False
+            self.has_failed = self._has_savepoints = False
             self._abort_error = None
 
     def _find_abort_error(self) -> Exception | None:
@@ -169,32 +170,40 @@ class SandboxConnection(DriverConnection):
         is_read = all(map(statements.READ.match, parts))
         if not self.is_set_up:
             return self._run_setup_statement(run, statement, parameters, is_read=is_read)
-        is_ping = not self.is_checked_out and statement == statements.PING
-        if is_ping or self.ignores(text):
+        if self.ignores(text):
             return None
         for part in parts:
             self._refuse(part, parameters)
             self._has_savepoints |= part[:9].upper() == "SAVEPOINT"
         if self._abort_error:
             raise self._abort_error
-        # A raw BEGIN in autocommit mode, as listeners for "begin" send it.
-        begins = statements.RAW_BEGIN.match(text) and not (self._has_begun or self.is_writing)
+        is_undoable = is_read or all(map(statements.UNDOABLE.match, parts))
+        return self._run_in_turn(run, text, is_read=is_read, is_undoable=is_undoable)
+
+    def _run_in_turn(
+        self, run: Callable[[], Any], text: str, *, is_read: bool, is_undoable: bool
+    ) -> Any:
+        """Execute statements by calling `run` when nobody else writes.
+
+        Args:
+            run: executes them.
+            text: the statements.
+            is_read: they only read, unless they call a function that writes.
+            is_undoable: a rollback undoes their effects.
+        """
         with self.sandbox.turn(self, text, is_read=is_read) as writes:
             self._task, self.statement = note_task(), shorten(text)
-            if begins:
-                self._has_begun, run = True, do_nothing
             try:
                 result = self.sandbox.call(run)
             except Exception:
                 self.has_failed = True
                 self._fail()
                 raise
-            if not is_read and not all(map(statements.UNDOABLE.match, parts)):
-                self.sandbox.session_changed = True
-                self.sandbox.writing_names = None  # they may have changed
+            if not is_undoable:
+                self.sandbox.note_change(of_schema=True)
             elif is_read and writes:  # by a function, which may change settings, too
-                self.sandbox.session_changed = True
-            if writes and (self.commits_each_statement or not self.is_checked_out):
+                self.sandbox.note_change(of_schema=False)
+            if writes and (self.is_autocommit or not self.is_checked_out):
                 self.sandbox.end_writer(keeps=True)
             return result
 
@@ -211,7 +220,7 @@ class SandboxConnection(DriverConnection):
                 " session or connection."
             )
         reason = statements.refusal(statement, parameters)
-        if self.commits_each_statement and NEEDS_TRANSACTION.match(statement):
+        if self.is_autocommit and NEEDS_TRANSACTION.match(statement):
             reason = "needs a transaction, and this connection is in autocommit mode"
         elif not self._has_savepoints and NEEDS_SAVEPOINT.match(statement):
             reason = "needs a savepoint, and this transaction has none"
@@ -243,18 +252,13 @@ class SandboxConnection(DriverConnection):
         return None
 
     @property
-    def commits_each_statement(self) -> bool:
-        """True if each statement is a transaction."""
-        return self.is_autocommit and not self._has_begun
-
-    @property
     def is_writing(self) -> bool:
         """True if this transaction is the writer, for which others wait."""
         return self.sandbox.writer is self
 
     def _fail(self) -> None:
         """Undo what the failure of a statement undoes on a server, and let others write."""
-        if self.commits_each_statement:
+        if self.is_autocommit:
             self.sandbox.end_writer(keeps=False)
         elif not self._has_savepoints:
             # With savepoints, it may return to one; until then the server refuses its statements.
@@ -355,10 +359,6 @@ def is_disconnect_check() -> bool:
     """
     callers = (frame.f_code.co_name for frame, _ in islice(walk_stack(None), 6))
     return "is_disconnect" in callers
-
-
-def do_nothing() -> None:
-    """Do nothing, in place of a raw BEGIN: the sandbox has begun already."""
 
 
 def blank_out(match: re.Match[str]) -> str:
