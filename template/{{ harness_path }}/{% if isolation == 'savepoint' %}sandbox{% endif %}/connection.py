@@ -241,9 +241,11 @@ class SandboxConnection:
                 f"A listener for 'connect' executes {shorten(statement)!r} with parameters, which"
                 " the sandbox could not execute again. Write them into the statement."
             )
-        if is_read or self.is_first:
+        if self.is_first:  # and so nobody else uses the shared connection yet
             executed |= {} if is_read else {statement: None}
             return self.sandbox.call(run)
+        if is_read:
+            return self._run_in_turn(run, statement, is_read=True, is_undoable=True)
         if statement not in executed and not self.ignores(statement):
             raise TransactionControlError(
                 f"A listener for 'connect' executes {shorten(statement)!r} on this connection, and"
