@@ -18,6 +18,8 @@ from .sandbox.real_commits import RealCommits
 from .sandbox.sandbox import Sandbox
 from .watch.watch import Watch
 
+pytest_plugins = f"{__package__}.sandbox.real_commits"  # the fixture `harness_real_commits`
+
 
 @pytest.fixture(scope="session", autouse=True)
 def harness_schema(harness_database: Database) -> Iterator[None]:
@@ -25,14 +27,6 @@ def harness_schema(harness_database: Database) -> Iterator[None]:
     make(harness_database)
     yield
     drop_outdated(harness_database)
-
-
-@pytest.fixture(scope="session")
-def harness_real_commits(harness_schema: None, harness_database: Database) -> Iterator[RealCommits]:
-    """What undoes real commits."""
-    real_commits = RealCommits(harness_database)
-    yield real_commits
-    real_commits.close()
 
 
 @pytest.fixture(scope=LOOP_SCOPE)
@@ -57,7 +51,6 @@ async def harness_isolation(
         await harness_watch.close_connections()  # the pools hold those of the sandbox
         await harness_sandbox.close()
         harness_real_commits.begin()
-        harness_watch.guard = harness_real_commits.guard
         try:
             async with harness_watch.watch_test():
                 yield

@@ -1,14 +1,13 @@
 """Undoes real commits: the database is replaced by a new clone of the prepared one."""
 
+import pytest
+
 from ..database.lifecycle import Database, exit_on_failure
 from ..database.prepared import renew
-from ..watch.guard import GuardedConnection
 
 
 class RealCommits:
     """Gives tests with real commits a database without traces of other tests."""
-
-    guard = GuardedConnection
 
     def __init__(self, database: Database) -> None:
         """Undo commits to `database`."""
@@ -31,5 +30,8 @@ class RealCommits:
             renew(self._database)
         self.has_traces = False
 
-    def close(self) -> None:
-        """Do nothing: the database is dropped anyway."""
+
+@pytest.fixture(scope="session")
+def harness_real_commits(harness_schema: None, harness_database: Database) -> RealCommits:
+    """What undoes real commits."""
+    return RealCommits(harness_database)
