@@ -27,7 +27,7 @@ READ: Final = re.compile(
 
 RAW_CONTROL: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
 UNDOABLE: Final = re.compile(
-    r"(INSERT|UPDATE|DELETE|REPLACE|WITH|SELECT|SAVEPOINT|RELEASE|ROLLBACK)\b", re.IGNORECASE
+    r"(BEGIN|INSERT|UPDATE|DELETE|REPLACE|WITH|SELECT|SAVEPOINT|RELEASE|ROLLBACK)\b", re.IGNORECASE
 )
 """A statement whose effects a rollback undoes."""
 REFUSED: Final = (
