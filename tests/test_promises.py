@@ -60,8 +60,8 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "sandbox/connection.py",
-        "            self._refuse(part, parameters)\n",
-        "            pass\n",
+        "        self._refuse(parts, parameters)\n",
+        "        pass\n",
         "TestRawTransactionControl",
         id="a raw COMMIT passes",
     ),

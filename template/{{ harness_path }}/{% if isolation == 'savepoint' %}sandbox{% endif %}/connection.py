@@ -31,6 +31,7 @@ SQLALCHEMY: Final = str(Path(sqlalchemy.__file__).parent)
 last_task: ContextVar[asyncio.Task[Any] | None] = ContextVar("last_task", default=None)
 """The task that last used the sandbox in this context, which the tasks that it starts inherit."""
 
+SAVEPOINT: Final = re.compile(r"SAVEPOINT\b", re.IGNORECASE)
 NEEDS_TRANSACTION: Final = re.compile(r"(SAVEPOINT|RELEASE|ROLLBACK|LOCK)\b", re.IGNORECASE)
 NEEDS_SAVEPOINT: Final = re.compile(r"(RELEASE|ROLLBACK)\b", re.IGNORECASE)
 
@@ -172,60 +173,56 @@ class SandboxConnection:
             return self._run_setup_statement(run, statement, parameters, is_read=is_read)
         if self.ignores(text):
             return None
-        for part in parts:
-            self._refuse(part, parameters)
-            self._has_savepoints |= part[:9].upper() == "SAVEPOINT"
+        self._refuse(parts, parameters)
         if self._abort_error:
             raise self._abort_error
-        is_undoable = is_read or all(map(statements.UNDOABLE.match, parts))
-        return self._run_in_turn(run, text, is_read=is_read, is_undoable=is_undoable)
+        return self._run_in_turn(run, parts, is_read=is_read)
 
-    def _run_in_turn(
-        self, run: Callable[[], Any], text: str, *, is_read: bool, is_undoable: bool
-    ) -> Any:
-        """Execute statements by calling `run` when nobody else writes.
+    def _run_in_turn(self, run: Callable[[], Any], parts: list[str], *, is_read: bool) -> Any:
+        """Execute one or several statements, the `parts`, by calling `run` when nobody else writes.
 
-        Args:
-            run: executes them.
-            text: the statements.
-            is_read: they only read, unless they call a function that writes.
-            is_undoable: a rollback undoes their effects.
+        With `is_read`, they only read, unless they call a function that writes.
         """
+        text = ";".join(parts)
         with self.sandbox.turn(self, text, is_read=is_read) as writes:
             self._task, self.statement = note_task(), shorten(text)
+            self._has_savepoints |= any(map(SAVEPOINT.match, parts))
             try:
                 result = self.sandbox.call(run)
             except Exception:
                 self.has_failed = True
                 self._fail()
                 raise
-            if not is_undoable:
-                self.sandbox.note_change(of_schema=True)
-            elif is_read and writes:  # by a function, which may change settings, too
+            if is_read and writes:  # by a function, which may change settings, too
                 self.sandbox.note_change(of_schema=False)
+            elif writes and not all(map(statements.UNDOABLE.match, parts)):
+                self.sandbox.note_change(of_schema=True)
             if writes and (self.is_autocommit or not self.is_checked_out):
                 self.sandbox.end_writer(keeps=True)
             return result
 
-    def _refuse(self, statement: str, parameters: Any) -> None:
-        """Refuse a statement that controls transactions, or has other effects in the sandbox.
+    def _refuse(self, parts: list[str], parameters: Any) -> None:
+        """Refuse statements that control transactions, or have other effects in the sandbox.
 
         Raises:
-            TransactionControlError: the sandbox cannot show its effects.
+            TransactionControlError: the sandbox cannot show the effects of one of them.
         """
-        if statements.RAW_CONTROL.match(statement):
-            raise TransactionControlError(
-                f"A raw {shorten(statement)!r} begins or ends a transaction, which neither"
-                " SQLAlchemy nor the sandbox would notice. Call commit() or rollback() of the"
-                " session or connection."
-            )
-        reason = statements.refusal(statement, parameters)
-        if self.is_autocommit and NEEDS_TRANSACTION.match(statement):
-            reason = "needs a transaction, and this connection is in autocommit mode"
-        elif not self._has_savepoints and NEEDS_SAVEPOINT.match(statement):
-            reason = "needs a savepoint, and this transaction has none"
-        if reason:
-            raise TransactionControlError(f"{shorten(statement)!r} {reason}. {ADVICE}")
+        has_savepoints = self._has_savepoints
+        for statement in parts:
+            if statements.RAW_CONTROL.match(statement):
+                raise TransactionControlError(
+                    f"A raw {shorten(statement)!r} begins or ends a transaction, which neither"
+                    " SQLAlchemy nor the sandbox would notice. Call commit() or rollback() of the"
+                    " session or connection."
+                )
+            reason = statements.refusal(statement, parameters)
+            if self.is_autocommit and NEEDS_TRANSACTION.match(statement):
+                reason = "needs a transaction, and this connection is in autocommit mode"
+            elif not has_savepoints and NEEDS_SAVEPOINT.match(statement):
+                reason = "needs a savepoint, and this transaction has none"
+            if reason:
+                raise TransactionControlError(f"{shorten(statement)!r} {reason}. {ADVICE}")
+            has_savepoints |= bool(SAVEPOINT.match(statement))
 
     def _run_setup_statement(
         self, run: Callable[[], Any], statement: str, parameters: Any, *, is_read: bool
@@ -245,7 +242,7 @@ class SandboxConnection:
             executed |= {} if is_read else {statement: None}
             return self.sandbox.call(run)
         if is_read:
-            return self._run_in_turn(run, statement, is_read=True, is_undoable=True)
+            return self._run_in_turn(run, [statement], is_read=True)
         if statement not in executed and not self.ignores(statement):
             raise TransactionControlError(
                 f"A listener for 'connect' executes {shorten(statement)!r} on this connection, and"

@@ -55,10 +55,13 @@ class DriverProxy(SandboxConnection):
 
         Listeners for "begin" send it in autocommit mode.
         """
-        is_begun = self._has_begun or self.is_writing
-        if self.is_set_up and not is_begun and RAW_BEGIN.match(statement):
-            self._has_begun, self.is_autocommit, run = True, False, lambda: None
+        is_begun = self._has_begun or self.is_writing or not self.is_set_up
+        if RAW_BEGIN.match(statement) and not is_begun:
+            run = self._begin
         return super().run_statement(run, statement, parameters)
+
+    def _begin(self) -> None:
+        self._has_begun, self.is_autocommit = True, False
 
     def end_transaction(self, *, keeps: bool) -> None:
         """End the transaction."""
