@@ -149,6 +149,13 @@ async def test_inputs(session, harness_database, path, is_used):
     if content is not None:
         file.write_text(content)
     assert inputs.digest(key) == before
+
+
+async def test_what_tests_read_is_no_input(session):
+    file = Path("read.txt").resolve()
+    file.write_text("a")
+    assert file.read_text() == "a"
+    assert file not in inputs.files_read
 """
 
 

@@ -107,7 +107,7 @@ async def test_interleavings(harness_watch, harness_sandbox, harness_real_commit
             await engine.dispose()
         await sandbox.roll_back()
         await sandbox.close()
-        real_commits.is_used = True  # by the sandbox
+        real_commits.has_traces = True  # by the sandbox
         real_commits.begin()
         script = [step for step, _ in in_sandbox[:-1]]
         async with watch.watch_test():
@@ -189,7 +189,7 @@ async def test_statements(harness_watch, harness_sandbox, harness_real_commits, 
             await engine.dispose()
         await sandbox.roll_back()
         await sandbox.close()  # or its session would know other ids
-        real_commits.is_used = True  # by the sandbox
+        real_commits.has_traces = True  # by the sandbox
         real_commits.begin()
         async with watch.watch_test():
             in_database = await play(script, engine, ())

@@ -68,7 +68,7 @@ ALWAYS = {
     "tests/test_health.py",
     "tests/test_items.py",
 }
-SANDBOX = ("__init__", "connection", "dialect", "driver", "real_commits", "sandbox")
+SANDBOX = ("__init__", "connection", "driver", "real_commits", "sandbox", "statements")
 ONLY_IF: dict[str, Callable[[Combination], bool]] = {
     "database/admin.py": lambda chosen: chosen.backend != "sqlite",
     "database/private_server.py": lambda chosen: chosen.backend == "postgresql",
@@ -81,9 +81,6 @@ ONLY_IF: dict[str, Callable[[Combination], bool]] = {
     **dict.fromkeys(
         (f"sandbox/{name}.py" for name in SANDBOX),
         lambda chosen: chosen.isolation == "savepoint",
-    ),
-    "sandbox/levels.py": lambda chosen: (
-        chosen.isolation == "savepoint" and chosen.backend != "sqlite"
     ),
     **dict.fromkeys(
         ("reset/__init__.py", "reset/changes.py", "reset/reset.py"),

@@ -85,6 +85,21 @@ async def test_an_engine_with_other_listeners(engine):
         await count(other)
 
 
+async def test_an_engine_connects_while_a_transaction_has_failed(engine):
+    other = create_async_engine(engine.url, connect_args=CONNECT_ARGS)  # which asks for the version
+    async with engine.connect() as connection:
+        await connection.execute(insert(Note).values(text="a"))
+        nested = await connection.begin_nested()
+        with pytest.raises(DBAPIError):
+            await connection.execute(text("SELECT * FROM nowhere"))
+        counting = asyncio.create_task(count(other))
+        await asyncio.sleep(0.1)
+        await nested.rollback()
+        await connection.commit()
+        assert await counting == 1
+    await other.dispose()
+
+
 async def test_a_column_that_sounds_like_a_write(engine):
     rows = "WITH r AS (SELECT id AS updated_at FROM contract_notes) SELECT updated_at FROM r"
     async with engine.connect() as reader, engine.begin() as writer:
@@ -599,6 +614,17 @@ async def test_what_is_of_one_session(engine, statement):
     assert await count(engine) == 0
 """
 
+SEVERAL_AT_ONCE = """
+async def test_several_statements_at_once(engine, harness_sandbox):
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(
+            "SAVEPOINT a; INSERT INTO contract_notes (text, likes) VALUES ('a', 0); ROLLBACK TO a"
+        )
+        assert (await connection.execute(select(Note))).all() == []
+        with pytest.raises(TransactionControlError, match="begins or ends a transaction"):
+            await connection.exec_driver_sql("SELECT 1; COMMIT")
+"""
+
 FUNCTIONS = """
 
 async def test_a_function_that_writes(engine):
@@ -679,6 +705,7 @@ def test_sandbox(generate_installed: Generate, driver: str, python: str) -> None
         IN_A_SANDBOX_OF[backend],
         REFUSED,
         functions,
+        SEVERAL_AT_ONCE if driver in ("psycopg", "asyncmy", "aiomysql") else "",
     ]
     (project.path / "tests/test_sandbox.py").write_text("\n\n".join(parts))
     migration = project.path / "migrations/versions/0001_items.py"

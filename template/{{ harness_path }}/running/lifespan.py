@@ -40,7 +40,7 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     try:
         await tell("lifespan.startup")
     except BaseException:
-        task.cancel()  # if it is this that was cancelled
+        task.cancel()  # in case it is we who were cancelled
         raise
     middleware = app.middleware_stack or app.build_middleware_stack()
 
@@ -53,6 +53,6 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         app.middleware_stack = middleware
-        if not task.done():  # as one is that knows of no lifespan
+        if not task.done():  # done already: the application has no lifespan
             await tell("lifespan.shutdown")
         await task

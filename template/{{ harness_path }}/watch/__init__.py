@@ -14,5 +14,5 @@ All of it hangs on SQLAlchemy's public events, so it works for any engine, where
     interrupt.py  ends what an interrupted test leaves running
     report.py     shows an error of the harness on one screen
     runner.py     what depends on the plugin that runs async tests
-    tasks.py      the harness's own tasks
+    tasks.py      which tasks are a test's, and which the harness's
 """

@@ -22,19 +22,19 @@ STATEMENT: Final = "tests.harness: last statement"
 """Where a connection's `info` has the last statement of an open transaction."""
 
 UNWANTED: Final[set[asyncio.Task[Any]]] = set()
-"""Those that connect for somebody who has been cancelled."""
+"""Tasks that connect for somebody who has been cancelled."""
 ABANDONED: Final[list[Any]] = []
 """Connections that nothing can close; kept, for the garbage collector would try, and complain."""
 
 
 @dataclass(eq=False)
-class State:
+class ConnectionState:
     """What is known of a connection."""
 
     entry: ConnectionPoolEntry
     loop: asyncio.AbstractEventLoop | None  # None: a sync engine's, which needs no loop
     opened_by: str
-    refusal: Callable[[State], HarnessError]  # what is said to who may not use it
+    refusal: Callable[[ConnectionState], HarnessError]  # what is said to who may not use it
     connections: set[GuardedConnection]  # all that are open
     thread: int = field(default_factory=threading.get_ident)
     checked_out: PoolProxiedConnection | None = None  # kept, or it would be garbage-collected
@@ -46,9 +46,9 @@ class GuardedConnection:
     """A DBAPI connection that works on the loop that opened it, and not beyond its test."""
 
     guarded: Any
-    state: State
+    state: ConnectionState
 
-    def __init__(self, guarded: Any, state: State) -> None:
+    def __init__(self, guarded: Any, state: ConnectionState) -> None:
         vars(self).update(guarded=guarded, state=state)  # assignments go to what is guarded
 
     def __getattr__(self, name: str) -> Any:
@@ -87,7 +87,7 @@ class GuardedConnection:
 
 
 def connect(dialect: Dialect, args: list[Any], options: dict[str, Any]) -> Any:
-    """Connect as `dialect` does: to the end, also if who waits for it is cancelled meanwhile.
+    """Connect as `dialect` does, and to the end, even if who waits for it is cancelled.
 
     A driver that is interrupted may leave a thread to a loop that is over when it has connected.
     """
@@ -109,7 +109,7 @@ async def close(connection: GuardedConnection) -> None:
         await greenlet_spawn(connection.terminate if is_detached else entry.invalidate)
 
 
-def describe(state: State) -> str:
+def describe(state: ConnectionState) -> str:
     """Return what is open of a connection, and who has opened it."""
     if statement := state.entry.info.get(STATEMENT):
         return f"a transaction of {state.owner}, after {shorten(statement)!r}"

@@ -1,4 +1,4 @@
-"""Ends what an interrupted test leaves running, as pytest-timeout and Ctrl-C interrupt it."""
+"""Ends what a test leaves running when pytest-timeout or Ctrl-C interrupts it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,16 +8,17 @@ from typing import Final
 import pytest
 
 from ..database.lifecycle import Database
-from .watch import TASK_CANCEL_TIMEOUT, Watch
+from .tasks import cancel, retrieve, still_running
+from .watch import Watch
 
 STATEMENT_CANCEL_TIMEOUT: Final = 1
 """Seconds that tasks may take to end once their statements are cancelled."""
 
 
 class Interrupt:
-    """Ends the tasks that run on after an exception that none of them has raised.
+    """Ends the tasks of a test that is interrupted from outside of them. (A pytest plugin.)
 
-    They would go on while fixtures end, which would wait for their statements. (A pytest plugin.)
+    They would go on while fixtures end, and these would wait for the tasks' statements.
     """
 
     def __init__(self, database: Database, watch: Watch) -> None:
@@ -47,15 +48,9 @@ class Interrupt:
             raise
 
     async def _end_unfinished(self) -> None:
-        """Cancel all statements, then all tasks of what is run now that go on nevertheless."""
+        """Cancel all statements, then those tasks of this set-up or call that go on."""
         tasks = asyncio.all_tasks() - self._watch.tasks_before_phase - {asyncio.current_task()}
         self._database.server.cancel_statements(self._database.name)
-        if tasks:
-            await asyncio.wait(tasks, timeout=STATEMENT_CANCEL_TIMEOUT)
         for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=TASK_CANCEL_TIMEOUT)
-        for task in tasks:
-            if task.done() and not task.cancelled():
-                task.exception()  # nobody else wants to know
+            task.add_done_callback(retrieve)
+        await cancel(await still_running(tasks, after=STATEMENT_CANCEL_TIMEOUT))

@@ -17,7 +17,7 @@ from .who import is_project_code
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Shorten the report of an error of the harness, or caused by one; not the error itself."""
+    """Shorten the report of an error that the harness has raised or caused, not the error."""
     report = yield
     option = item.config.getoption
     is_short = option("tbstyle", "auto") in ("auto", "short") and not option("fulltrace", False)
@@ -34,12 +34,12 @@ def pytest_runtest_makereport(
         comes_of_harness = not related(excinfo.value).keys().isdisjoint(map(id, errors))
         if comes_of_harness or id(excinfo.value) in causes:
             return own
-        return frames[frames.index(own[0]) :] if own else frames  # it only shares a group with one
+        return frames[frames.index(own[0]) :] if own else frames  # it is only in a group with one
 
     if errors:
-        says_more = len(reported) > len(errors) or len({*map(str, errors)}) > 1  # than one thing
+        are_several = len(reported) > len(errors) or len({*map(str, errors)}) > 1
         report.longrepr = call.excinfo.getrepr(
-            option("showlocals", False), style="short", tbfilter=shown, chain=says_more
+            option("showlocals", False), style="short", tbfilter=shown, chain=are_several
         )
     return report
 

@@ -1,10 +1,14 @@
-"""The harness's own tasks, which no test has left behind."""
+"""The tasks of tests, and the harness's own, which no test has left behind."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from .runner import runner_tasks
+
 HARNESS_TASK: Final = "tests.harness"
+CANCEL_TIMEOUT: Final = 5
+"""Seconds that a task may take to end once it is cancelled."""
 
 
 def create_task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -17,9 +21,22 @@ def create_task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     return task
 
 
-def is_harness_task(task: asyncio.Task[Any]) -> bool:
-    """Tell whether `task` is the harness's."""
-    return task.get_name() == HARNESS_TASK
+def other_tasks() -> set[asyncio.Task[Any]]:
+    """Return all tasks but the current one, others that run tests, and the harness's."""
+    tasks = asyncio.all_tasks() - runner_tasks()
+    return {task for task in tasks if task.get_name() != HARNESS_TASK}
+
+
+async def still_running(tasks: set[asyncio.Task[Any]], after: float) -> set[asyncio.Task[Any]]:
+    """Wait for `tasks`; return those that still run after so many seconds."""
+    return (await asyncio.wait(tasks, timeout=after))[1] if tasks else set()
+
+
+async def cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks`, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await still_running(tasks, after=CANCEL_TIMEOUT)
 
 
 def retrieve(future: asyncio.Future[Any]) -> None:

@@ -17,16 +17,13 @@ from ..application import get_engine
 from ..database.lifecycle import Database
 from ..database.thread import is_harness
 from ..errors import HarnessError, LeakError, OutsideTestError, WrongLoopError
-from .guard import STATEMENT, UNWANTED, GuardedConnection, State, close, connect, describe
+from .guard import STATEMENT, UNWANTED, ConnectionState, GuardedConnection, close, connect, describe
 from .loops import Loops, running_loop
-from .runner import runner_tasks
-from .tasks import is_harness_task
-from .who import Who, name
+from .tasks import CANCEL_TIMEOUT, cancel, other_tasks, still_running
+from .who import Who, task_name
 
 TASK_END_TIMEOUT: Final = 0.1
 """Seconds that a task may take to end by itself after its test."""
-TASK_CANCEL_TIMEOUT: Final = 5
-"""Seconds that it may take to end once it is cancelled."""
 
 LOCKED: Final = re.compile(r"lock timeout|lock wait timeout|database is locked", re.IGNORECASE)
 """What a database says when a statement has waited too long for the transaction of another."""
@@ -46,7 +43,7 @@ class Watch:
         self._thread = threading.get_ident()
         self._shared: Connect | None = None  # what opens connections for the test that runs
         self.connect: Connect = connect
-        self.guard: Callable[[Any, State], GuardedConnection] = GuardedConnection
+        self.guard: Callable[[Any, ConnectionState], GuardedConnection] = GuardedConnection
         self.connections = set[GuardedConnection]()  # all that are open
         self.loop: asyncio.AbstractEventLoop | None = None  # of the test, while one runs
         self.tasks_before_phase = set[asyncio.Task[Any]]()  # the set-up, or the call
@@ -55,9 +52,9 @@ class Watch:
         event.listen(Engine, "do_connect", self._connect)
         event.listen(Pool, "checkout", self._check_out)
         event.listen(Pool, "checkin", self._check_in)
-        event.listen(Engine, "before_cursor_execute", self._begin)
-        event.listen(Engine, "commit", self._end)
-        event.listen(Engine, "rollback", self._end)
+        event.listen(Engine, "before_cursor_execute", self._note_statement)
+        event.listen(Engine, "commit", self._forget_statement)
+        event.listen(Engine, "rollback", self._forget_statement)
         event.listen(Engine, "handle_error", self._explain_lock)
 
     @asynccontextmanager
@@ -131,20 +128,14 @@ class Watch:
 
     async def _end_tasks(self, before: set[asyncio.Task[Any]]) -> list[str]:
         """End the tasks that were not there `before`; describe those that do not end themselves."""
-        tasks = asyncio.all_tasks() - before - runner_tasks()
-        running = {task for task in tasks if not is_harness_task(task)}
-        if running:
-            _, running = await asyncio.wait(running, timeout=TASK_END_TIMEOUT)
+        running = await still_running(other_tasks() - before, after=TASK_END_TIMEOUT)
         leaks = [
             f"the task {self._who.describe(task)}. Await it, or cancel it."
             for task in running
             # SQLAlchemy's own never ends if it is cancelled while it closes a connection.
-            if not name(task).endswith("_terminate_graceful_close")
+            if not task_name(task).endswith("_terminate_graceful_close")
         ]
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=TASK_CANCEL_TIMEOUT)
+        await cancel(running)
         return leaks
 
     async def _end_connections(self) -> list[str]:
@@ -158,8 +149,8 @@ class Watch:
         return leaks
 
     async def _end_strays(self, before: set[GuardedConnection]) -> list[WrongLoopError]:
-        """Close the connections that the test leaves in a pool, but for another loop than its own;
-        return what to say of them.
+        """Close what the test has left in a pool of connections to another loop than its own;
+        return an error for each.
 
         A plain function may leave some to a loop that runs on, such as that of a TestClient.
         """
@@ -176,10 +167,10 @@ class Watch:
         return errors
 
     async def _end_unwanted(self) -> None:
-        """Close the connections that nobody waited for any more when they were there."""
+        """Close the connections that nobody has received: who asked for them was cancelled."""
         for opening in [task for task in UNWANTED if task.get_loop() is self.loop]:
             UNWANTED.discard(opening)
-            await asyncio.wait([opening], timeout=TASK_CANCEL_TIMEOUT)
+            await asyncio.wait([opening], timeout=CANCEL_TIMEOUT)
             if not opening.cancel() and not opening.cancelled() and not opening.exception():
                 await greenlet_spawn(opening.result().close)
 
@@ -188,7 +179,7 @@ class Watch:
         """Whether the test may use loops as it likes: real ones, none of them its own."""
         return self._who.is_sync_test and not self._shared
 
-    def _refusal(self, state: State) -> HarnessError:
+    def _refusal(self, state: ConnectionState) -> HarnessError:
         """Return the error that says why a connection cannot be used."""
         if state.test_has_ended:
             return LeakError(
@@ -217,12 +208,12 @@ class Watch:
             return None  # connect as always
         self._refuse_outside_tests()
         loop = running_loop() if dialect.is_async else None
-        # Another engine may serve another loop, if that is disposed of. The application's would
-        # work there or not, depending on what is in its pool.
+        # Another engine may connect on another loop, if it is disposed of there. The application's
+        # would work there or not, depending on what its pool holds.
         is_of_test = self._shared or dialect is get_engine().dialect
         if is_of_test and loop not in (None, self.loop) and not self._is_free:
             raise self._loops.error(self.loop, "the test", self._thread)
-        state = State(entry, loop, str(self._who), self._refusal, self.connections)
+        state = ConnectionState(entry, loop, str(self._who), self._refusal, self.connections)
         connection = self.guard((self._shared or self.connect)(dialect, args, options), state)
         self.connections.add(connection)
         return connection
@@ -242,11 +233,11 @@ class Watch:
         if isinstance(connection, GuardedConnection):
             connection.state.checked_out = None
 
-    def _begin(self, connection: Connection, _: object, statement: str, *__: object) -> None:
+    def _note_statement(self, connection: Connection, _: object, text: str, *__: object) -> None:
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.info[STATEMENT] = statement
+            connection.info[STATEMENT] = text
 
-    def _end(self, connection: Connection) -> None:
+    def _forget_statement(self, connection: Connection) -> None:
         if not connection.invalidated:
             connection.info.pop(STATEMENT, None)
 

@@ -64,7 +64,7 @@ class Who:
             frames.append(frame)
             coroutine = coroutine.cr_await
         own = [frame for frame in frames if is_project_code(frame.f_code.co_filename)]
-        return f"{name(task)} at {position(own[-1])}" if own else name(task)
+        return f"{task_name(task)} at {position(own[-1])}" if own else task_name(task)
 
     def catcher(self, error: BaseException) -> str | None:
         """Return who has caught `error`, if that was before a test, a fixture or pytest saw it.
@@ -104,7 +104,7 @@ def position(frame: FrameType) -> str:
     return f"{frame.f_code.co_filename.removeprefix(f'{ROOT}{os.sep}')}:{frame.f_lineno}"
 
 
-def name(task: asyncio.Task[Any]) -> str:
+def task_name(task: asyncio.Task[Any]) -> str:
     """Return the name of what `task` runs."""
     return getattr(task.get_coro(), "__qualname__", repr(task))
 

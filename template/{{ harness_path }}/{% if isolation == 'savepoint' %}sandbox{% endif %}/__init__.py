@@ -10,9 +10,9 @@ counts as committed.
 
 * COMMIT moves the savepoint forward, ROLLBACK returns to it. Beginning a transaction costs nothing,
   and neither does one that only reads.
-* One transaction writes at a time: it is the writer from its first statement that is not certainly
-  a plain read until it ends. Meanwhile the statements of all others wait, so nobody ever sees
-  uncommitted data. Transactions see what READ COMMITTED shows on a server.
+* One transaction writes at a time: it is the writer from its first statement that may do more than
+  read until it ends. Meanwhile the statements of all others wait, so nobody ever sees uncommitted
+  data. Transactions see what READ COMMITTED shows on a server.
 * A statement that waits for a transaction which its own task has left open would never end: it
   fails at once. One that waits for another task's transaction fails after `WAIT_TIMEOUT` seconds.
 * What belongs to one session (settings that outlive their transaction, temporary tables, session
@@ -21,7 +21,7 @@ counts as committed.
 
     sandbox.py       the shared connection: whose turn it is, and what counts as committed
     connection.py    the proxies, which pools hold in place of DBAPI connections
-    dialect.py       the statements of this database: which only read, write, are refused
-    driver.py        the methods that SQLAlchemy calls on a connection of this driver
+    statements.py    the statements of this database: which only read, write, are refused
+    driver.py        what is particular to connections of this driver
     real_commits.py  undoes tests that are marked `real_commits`
 """

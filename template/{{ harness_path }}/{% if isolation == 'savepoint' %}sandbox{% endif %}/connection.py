@@ -19,10 +19,8 @@ from sqlalchemy.pool import Pool
 
 from ..errors import CommitFirstError, TransactionControlError
 from ..watch.guard import GuardedConnection, shorten
-from ..watch.runner import runner_tasks
-from ..watch.tasks import is_harness_task
-from . import dialect as sql
-from .driver import DriverConnection
+from ..watch.tasks import other_tasks
+from . import statements
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
@@ -33,19 +31,15 @@ SQLALCHEMY: Final = str(Path(sqlalchemy.__file__).parent)
 last_task: ContextVar[asyncio.Task[Any] | None] = ContextVar("last_task", default=None)
 """The task that last used the sandbox in this context, which the tasks that it starts inherit."""
 
-PLAIN: Final = re.compile(
-    r"(INSERT|UPDATE|DELETE|MERGE|REPLACE|WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|SET\s+LOCAL)\b",
-    re.IGNORECASE,
-)
-"""A statement whose effects a rollback undoes, including temporary tables and cached types."""
+SAVEPOINT: Final = re.compile(r"SAVEPOINT\b", re.IGNORECASE)
 NEEDS_TRANSACTION: Final = re.compile(r"(SAVEPOINT|RELEASE|ROLLBACK|LOCK)\b", re.IGNORECASE)
 NEEDS_SAVEPOINT: Final = re.compile(r"(RELEASE|ROLLBACK)\b", re.IGNORECASE)
 
 
-class SandboxConnection(DriverConnection):
+class SandboxConnection:
     """A proxy of the shared connection, for one transaction at a time in the sandbox.
 
-    It has the methods of PEP 249 and those that the dialect calls; for others, see `__getattr__`.
+    It has the methods of PEP 249; `DriverProxy` has those that the dialect calls beyond.
     """
 
     def __init__(self, sandbox: Sandbox, *, is_first: bool) -> None:
@@ -54,10 +48,11 @@ class SandboxConnection(DriverConnection):
         self.is_first = is_first
         self.is_set_up = False  # by listeners for "connect"
         self.is_checked_out = False
+        self.is_autocommit = False  # each statement is a transaction
         self._task: asyncio.Task[Any] | None = None
         self.statement = ""
         self.has_failed = False  # one of its statements, so it may be aborted
-        self._has_savepoints = self._has_begun = False
+        self._has_savepoints = False
         self._abort_error: Exception | None = None  # raised for each statement until it ends
 
     def __getattr__(self, name: str) -> Any:
@@ -115,11 +110,11 @@ class SandboxConnection(DriverConnection):
 
     def commit(self) -> None:
         """Keep what the transaction has written until the test ends, unless it is aborted."""
-        self._end_transaction(keeps=True)
+        self.end_transaction(keeps=True)
 
     def rollback(self) -> None:
         """Undo what the transaction has written."""
-        self._end_transaction(keeps=False)
+        self.end_transaction(keeps=False)
 
     def close(self) -> None:
         """Undo what the transaction has written; the shared connection stays open."""
@@ -127,8 +122,9 @@ class SandboxConnection(DriverConnection):
 
     terminate = close
 
-    def ping(self, *_: Any, **__: Any) -> None:
-        """Do nothing: if the shared connection were lost, the test could not go on anyway."""
+    def ignores(self, statement: str) -> bool:
+        """Tell whether `statement` comes from the dialect and has no effect in the sandbox."""
+        return False
 
     def refuse_endless_wait(self) -> None:
         """Refuse to wait for this transaction if no other task will end it.
@@ -139,10 +135,8 @@ class SandboxConnection(DriverConnection):
         Raises:
             CommitFirstError: no other task will end this transaction.
         """
-        task = current_task()
-        running = asyncio.all_tasks() - runner_tasks()
-        others = [other for other in running if not is_harness_task(other)]
-        if self._task in (None, task) or (self._task.done() and not others):
+        task = note_task()
+        if self._task in (None, task) or (self._task.done() and not other_tasks()):
             raise CommitFirstError(
                 "Commit first: this statement waits for a transaction that its own task has left"
                 " open, and the sandbox shows one at a time. In production nobody would see what"
@@ -150,19 +144,19 @@ class SandboxConnection(DriverConnection):
                 f" @pytest.mark.real_commits. The last statement of that one: {self.statement}"
             )
 
-    def _end_transaction(self, *, keeps: bool) -> None:
+    def end_transaction(self, *, keeps: bool) -> None:
         """End the transaction; one that has only read has nothing to end on the server."""
         try:
             if self.is_writing:
-                with self.sandbox.turn(self, "", is_plain_read=False):
+                with self.sandbox.turn(self, "", is_read=False):
                     is_aborted = self.has_failed and self._find_abort_error()
                     self.sandbox.end_writer(keeps=keeps and not is_aborted)
         finally:
-            self.has_failed = self._has_savepoints = self._has_begun = False
+            self.has_failed = self._has_savepoints = False
             self._abort_error = None
 
     def _find_abort_error(self) -> Exception | None:
-        error: Exception | None = self.sandbox.call(partial(sql.abort_error, self.shared))
+        error: Exception | None = self.sandbox.call(partial(statements.abort_error, self.shared))
         return error
 
     def run_statement(self, run: Callable[[], Any], statement: str, parameters: Any) -> Any:
@@ -172,58 +166,63 @@ class SandboxConnection(DriverConnection):
             CommitFirstError: it has to wait for a transaction that does not end.
             TransactionControlError: the sandbox cannot show its effects.
         """
-        text = sql.NOT_CODE.sub(blank_out, statement).lstrip("( \t\r\n")
-        parts = [part for part in text.split(";") if part.strip()] or [""]
-        is_plain_read = all(map(sql.READ.match, (part.lstrip("( \t\r\n") for part in parts)))
+        text = statements.NOT_CODE.sub(blank_out, statement).lstrip("( \t\r\n")
+        parts = [part.lstrip("( \t\r\n") for part in text.split(";") if part.strip()] or [""]
+        is_read = all(map(statements.READ.match, parts))
         if not self.is_set_up:
-            return self._run_setup_statement(run, statement, parameters, is_read=is_plain_read)
-        is_ping = not self.is_checked_out and statement == sql.PING
-        if is_ping or self.ignores(text):
+            return self._run_setup_statement(run, statement, parameters, is_read=is_read)
+        if self.ignores(text):
             return None
-        for part in parts:
-            self._refuse(part.lstrip(), parameters)
+        self._refuse(parts, parameters)
         if self._abort_error:
             raise self._abort_error
-        # A raw BEGIN in autocommit mode, as listeners for "begin" send it.
-        begins = sql.RAW_BEGIN.match(text) and not (self._has_begun or self.is_writing)
-        with self.sandbox.turn(self, text, is_plain_read=is_plain_read) as writes:
-            self._task, self.statement = current_task(), shorten(text)
-            self._has_savepoints |= text[:9].upper() == "SAVEPOINT"
-            if begins:
-                self._has_begun, run = True, do_nothing
+        return self._run_in_turn(run, parts, is_read=is_read)
+
+    def _run_in_turn(self, run: Callable[[], Any], parts: list[str], *, is_read: bool) -> Any:
+        """Execute one or several statements, the `parts`, by calling `run` when nobody else writes.
+
+        With `is_read`, they only read, unless they call a function that writes.
+        """
+        text = ";".join(parts)
+        with self.sandbox.turn(self, text, is_read=is_read) as writes:
+            self._task, self.statement = note_task(), shorten(text)
+            self._has_savepoints |= any(map(SAVEPOINT.match, parts))
             try:
                 result = self.sandbox.call(run)
             except Exception:
                 self.has_failed = True
                 self._fail()
                 raise
-            if not is_plain_read and not PLAIN.match(text):
-                self.sandbox.session_changed = True
-                self.sandbox.writing_names = None  # they may have changed
-            elif is_plain_read and writes:  # by a function, which may change settings, too
-                self.sandbox.session_changed = True
-            if writes and (self.commits_each_statement or not self.is_checked_out):
+            if is_read and writes:  # by a function, which may change settings, too
+                self.sandbox.note_change(of_schema=False)
+            elif writes and not all(map(statements.UNDOABLE.match, parts)):
+                self.sandbox.note_change(of_schema=True)
+            if writes and (self.is_autocommit or not self.is_checked_out):
                 self.sandbox.end_writer(keeps=True)
             return result
 
-    def _refuse(self, statement: str, parameters: Any) -> None:
-        """Refuse a statement that would end the outer transaction, or has other effects here.
+    def _refuse(self, parts: list[str], parameters: Any) -> None:
+        """Refuse statements that control transactions, or have other effects in the sandbox.
 
         Raises:
-            TransactionControlError: the sandbox cannot show its effects.
+            TransactionControlError: the sandbox cannot show the effects of one of them.
         """
-        if sql.RAW_END.match(statement):
-            raise TransactionControlError(
-                f"A raw {shorten(statement)!r} ends a transaction, which neither SQLAlchemy nor the"
-                " sandbox would notice. Call commit() or rollback() of the session or connection."
-            )
-        reason = sql.refusal(statement, parameters)
-        if self.commits_each_statement and NEEDS_TRANSACTION.match(statement):
-            reason = "needs a transaction, and this connection is in autocommit mode"
-        elif not self._has_savepoints and NEEDS_SAVEPOINT.match(statement):
-            reason = "needs a savepoint, and this transaction has none"
-        if reason:
-            raise TransactionControlError(f"{shorten(statement)!r} {reason}. {ADVICE}")
+        has_savepoints = self._has_savepoints
+        for statement in parts:
+            if statements.RAW_CONTROL.match(statement):
+                raise TransactionControlError(
+                    f"A raw {shorten(statement)!r} begins or ends a transaction, which neither"
+                    " SQLAlchemy nor the sandbox would notice. Call commit() or rollback() of the"
+                    " session or connection."
+                )
+            reason = statements.refusal(statement, parameters)
+            if self.is_autocommit and NEEDS_TRANSACTION.match(statement):
+                reason = "needs a transaction, and this connection is in autocommit mode"
+            elif not has_savepoints and NEEDS_SAVEPOINT.match(statement):
+                reason = "needs a savepoint, and this transaction has none"
+            if reason:
+                raise TransactionControlError(f"{shorten(statement)!r} {reason}. {ADVICE}")
+            has_savepoints |= bool(SAVEPOINT.match(statement))
 
     def _run_setup_statement(
         self, run: Callable[[], Any], statement: str, parameters: Any, *, is_read: bool
@@ -239,9 +238,11 @@ class SandboxConnection(DriverConnection):
                 f"A listener for 'connect' executes {shorten(statement)!r} with parameters, which"
                 " the sandbox could not execute again. Write them into the statement."
             )
-        if is_read or self.is_first:
+        if self.is_first:  # and so nobody else uses the shared connection yet
             executed |= {} if is_read else {statement: None}
             return self.sandbox.call(run)
+        if is_read:
+            return self._run_in_turn(run, [statement], is_read=True)
         if statement not in executed and not self.ignores(statement):
             raise TransactionControlError(
                 f"A listener for 'connect' executes {shorten(statement)!r} on this connection, and"
@@ -250,18 +251,13 @@ class SandboxConnection(DriverConnection):
         return None
 
     @property
-    def commits_each_statement(self) -> bool:
-        """True if each statement is a transaction."""
-        return self.is_autocommit and not self._has_begun
-
-    @property
     def is_writing(self) -> bool:
         """True if this transaction is the writer, for which others wait."""
         return self.sandbox.writer is self
 
     def _fail(self) -> None:
         """Undo what the failure of a statement undoes on a server, and let others write."""
-        if self.commits_each_statement:
+        if self.is_autocommit:
             self.sandbox.end_writer(keeps=False)
         elif not self._has_savepoints:
             # With savepoints, it may return to one; until then the server refuses its statements.
@@ -337,8 +333,8 @@ def check_in(guard: Any, *_: object) -> None:
         guard.guarded.is_checked_out = False
 
 
-def current_task() -> asyncio.Task[Any] | None:
-    """Return the current task; for one of SQLAlchemy's, the task that has started it."""
+def note_task() -> asyncio.Task[Any] | None:
+    """Note, and return, the task that uses the sandbox; for one of SQLAlchemy's, who started it."""
     task = asyncio.current_task()
     if is_sqlalchemy_task(task):
         return last_task.get(task)
@@ -362,10 +358,6 @@ def is_disconnect_check() -> bool:
     """
     callers = (frame.f_code.co_name for frame, _ in islice(walk_stack(None), 6))
     return "is_disconnect" in callers
-
-
-def do_nothing() -> None:
-    """Do nothing, in place of a raw BEGIN: the sandbox has begun already."""
 
 
 def blank_out(match: re.Match[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,18 +15,16 @@ from ..application import get_engine
 from ..database.server import Server
 from ..errors import CommitFirstError, TransactionControlError
 from ..watch.tasks import create_task
-from . import dialect as sql
+from . import statements
 from .connection import ADVICE, SandboxConnection
-from .driver import cancel, prepare_shared
+from .driver import DriverProxy, cancel, prepare_shared
 
 WAIT_TIMEOUT: Final = 5
 """Seconds that a statement waits for the transaction, or a statement, of another task."""
 CANCEL_TIMEOUT: Final = 0.2
 """Seconds after which the statement of a cancelled task is cancelled, too."""
 
-PLAIN_TYPES: Final = (str, int, float, list, tuple, dict)
-NAME: Final = re.compile(r'([\w$]+|"[^"]+"|`[^`]+`|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
-"""A name or an operator, and the bracket that follows the name of a function."""
+COMPARABLE_TYPES: Final = (str, int, float, list, tuple, dict)
 
 
 class Sandbox:
@@ -43,12 +40,11 @@ class Sandbox:
         self.shared: Any = None
         self.setup_statements = dict[str, None]()  # of listeners for "connect", in order
         self._options: dict[str, Any] = {}  # with which it was opened
-        self.session_changed = False  # by statements whose effects may outlive a rollback
+        self._session_changed = False  # by statements whose effects may outlive a rollback
+        self._schema: statements.Schema | None = None  # what is known of it, if anything
         self._lock = asyncio.Condition()  # held while the shared connection is in use
         self._opening: asyncio.Task[None] | None = None  # kept while it is open
         self._begun = False
-        self.writing_names: set[str] | None = None  # of what writes in a plain SELECT, if known
-        self._commit = ""  # the statements that move the savepoint forward
         self.writer: SandboxConnection | None = None  # for whose transaction others wait
         self._running: asyncio.Future[Any] | None = None
         self._recovery: asyncio.Task[None] | None = None
@@ -70,14 +66,14 @@ class Sandbox:
             if self._begun:
                 self._begun = False
                 try:
-                    await greenlet_spawn(sql.execute, self.shared, sql.END)
+                    await greenlet_spawn(statements.execute, self.shared, statements.END)
                 except Exception as error:
                     raise TransactionControlError(
                         "The sandbox's transaction is gone, or cannot be undone. Did this test end"
                         " it by a procedure, write where no transaction is, or lose its connection?"
                         f" {ADVICE} The database says: {error}"
                     ) from error
-        if self.session_changed:
+        if self._session_changed:
             await self.close()
 
     async def close(self) -> None:
@@ -98,8 +94,8 @@ class Sandbox:
     def _detach(self) -> Any:
         """Detach the shared connection from the sandbox, and return it."""
         self.setup_statements.clear()
-        self._begun = self.session_changed = False
-        self.writing_names = self._opening = None
+        self._begun = self._session_changed = False
+        self._schema = self._opening = None
         connection, self.shared = self.shared, None
         return connection
 
@@ -136,7 +132,7 @@ class Sandbox:
             self._options = wanted
             self.shared = dialect.connect(*args, **options)
             prepare_shared(self.shared)
-            return SandboxConnection(self, is_first=True)
+            return DriverProxy(self, is_first=True)
         if self._opening is None:
             self._opening = create_task(self._open())
         await_only(asyncio.shield(self._opening))
@@ -146,39 +142,29 @@ class Sandbox:
                 f"This engine connects with another {' and '.join(sorted(different))} than the"
                 f" application's, whose connection the sandbox shares. {ADVICE}"
             )
-        return SandboxConnection(self, is_first=False)
+        return DriverProxy(self, is_first=False)
 
-    def _has_writing_name(self, statement: str) -> bool:
-        """Tell whether `statement` has the name of what may write: a function, or its callers."""
-        found = NAME.findall(statement.lower())
-        names = {name.strip('"`') + "(" * bool(bracket) for name, bracket in found}
-        return not names.isdisjoint(self._read_schema())
+    def note_change(self, *, of_schema: bool) -> None:
+        """Note that the session, or also the schema, may have changed."""
+        self._session_changed = True
+        if of_schema:
+            self._schema = None
 
-    def _read_schema(self) -> set[str]:
-        """Derive from the schema, if it may have changed, what a commit takes and what may write.
-
-        Returns:
-            The names of what may write.
-        """
-
-        def read() -> None:
-            self._commit = sql.commit_statements(self.shared, self.setup_statements)
-            self.writing_names = sql.writing_names(self.shared)
-
-        if self.writing_names is None:
-            self.call(read)
-        return self.writing_names or set()
+    def _read_schema(self) -> statements.Schema:
+        """Return what is known of the schema; read it first if it may have changed."""
+        if self._schema is None:
+            read = partial(statements.Schema, self.shared, self.setup_statements)
+            self._schema = self.call(read)
+        return self._schema
 
     @contextmanager
-    def turn(
-        self, connection: SandboxConnection, text: str, *, is_plain_read: bool
-    ) -> Iterator[bool]:
+    def turn(self, connection: SandboxConnection, text: str, *, is_read: bool) -> Iterator[bool]:
         """Hold the shared connection for one statement of `connection`.
 
         Args:
             connection: whose statement it is.
             text: the statement.
-            is_plain_read: it only reads, unless it calls a function that writes.
+            is_read: it only reads, unless it calls a function that writes.
 
         Yields:
             Whether it writes; then `connection` is the writer.
@@ -188,10 +174,10 @@ class Sandbox:
         """
         await_only(self._wait_for_writer(connection))
         try:
-            if connection.is_set_up and not self._begun:
+            if not self._begun:
                 self._begun = True  # even if this is cancelled: BEGIN goes on
-                self._execute(sql.BEGIN)
-            writes = not is_plain_read or self._has_writing_name(text)
+                self._execute(statements.BEGIN)
+            writes = not is_read or self._read_schema().may_write(text)
             if writes:
                 self.writer = connection
             yield writes
@@ -224,7 +210,7 @@ class Sandbox:
         if self._running:
             await asyncio.wait([self._running], timeout=CANCEL_TIMEOUT)
             if not self._running.done():
-                await cancel(self.shared, self._server)
+                cancel(self.shared, self._server)
                 await asyncio.wait([self._running], timeout=WAIT_TIMEOUT)
             if not self._running.done():  # the server does not react: the test cannot go on
                 await greenlet_spawn(self.shared.terminate)
@@ -239,18 +225,19 @@ class Sandbox:
         self._running = create_task(greenlet_spawn(function))
         return await_only(asyncio.shield(self._running))
 
-    def _execute(self, statements: str) -> None:
+    def _execute(self, text: str) -> None:
         """Execute statements of the sandbox itself."""
-        self.call(partial(sql.execute, self.shared, statements))
+        self.call(partial(statements.execute, self.shared, text))
 
     def end_writer(self, *, keeps: bool) -> None:
         """Move the savepoint forward or return to it, and let another transaction write."""
         try:
             if keeps:
-                self._read_schema()
-            self._execute(self._commit if keeps else sql.ROLLBACK)
+                self.call(self._read_schema().commit)
+            else:
+                self._execute(statements.ROLLBACK)
         except Exception:
-            self._execute(sql.ROLLBACK)
+            self._execute(statements.ROLLBACK)
             raise
         finally:
             self.writer = None
@@ -287,9 +274,9 @@ def comparable(options: dict[str, Any]) -> dict[str, Any]:
     only names the connection or limits the time to connect.
     """
     ignored = {"password", "timeout", "application_name"}
-    plain = {
+    compared = {
         name: comparable(value) if isinstance(value, dict) else value
         for name, value in options.items()
-        if isinstance(value, PLAIN_TYPES) and name not in ignored
+        if isinstance(value, COMPARABLE_TYPES) and name not in ignored
     }
-    return {name: value for name, value in plain.items() if value != {}}
+    return {name: value for name, value in compared.items() if value != {}}

@@ -19,6 +19,8 @@ from .sandbox.sandbox import Sandbox
 from .watch.runner import async_fixture
 from .watch.watch import Watch
 
+pytest_plugins = f"{__package__}.sandbox.real_commits"  # the fixture `harness_real_commits`
+
 
 @pytest.fixture(scope="session", autouse=True)
 def harness_schema(harness_database: Database) -> Iterator[None]:
@@ -26,14 +28,6 @@ def harness_schema(harness_database: Database) -> Iterator[None]:
     make(harness_database)
     yield
     drop_outdated(harness_database)
-
-
-@pytest.fixture(scope="session")
-def harness_real_commits(harness_schema: None, harness_database: Database) -> Iterator[RealCommits]:
-    """What undoes real commits."""
-    real_commits = RealCommits(harness_database)
-    yield real_commits
-    real_commits.close()
 
 
 @async_fixture(LOOP_SCOPE)
@@ -58,7 +52,6 @@ async def harness_isolation(
         await harness_watch.close_connections()  # the pools hold those of the sandbox
         await harness_sandbox.close()
         harness_real_commits.begin()
-        harness_watch.guard = harness_real_commits.guard
         try:
             async with harness_watch.watch_test():
                 yield
@@ -68,7 +61,7 @@ async def harness_isolation(
             finally:
                 harness_real_commits.undo()
     else:
-        harness_real_commits.is_used = True
+        harness_real_commits.has_traces = True
         try:
             async with harness_watch.watch_test(harness_sandbox.connect):
                 yield

@@ -45,8 +45,9 @@ def clone(server: Server, source: str, name: str) -> None:
     """Create the database `name` as a copy of `source`.
 
     Raises:
-        ServerError: it exists, or cannot be created.
+        HarnessError: it exists, and the harness has not created it; or it cannot be created.
     """
+    server.drop(name)  # if its cloning was interrupted
     server.create(name)
     connection = AdminConnection(server.database_url(name), SETTINGS)
     try:

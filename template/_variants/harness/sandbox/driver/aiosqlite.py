@@ -1,8 +1,13 @@
-"""The methods that SQLAlchemy's dialect for aiosqlite calls on a connection, beyond PEP 249."""
+"""What is particular to connections of aiosqlite, as SQLAlchemy's dialect uses them."""
 
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, Final
 
-from ..database.server import Server
+from ..database.server import Server, interrupt
+from .connection import SandboxConnection
+
+RAW_BEGIN: Final = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*BEGIN\b", re.IGNORECASE | re.DOTALL)
 
 
 def prepare_shared(connection: Any) -> None:
@@ -10,26 +15,26 @@ def prepare_shared(connection: Any) -> None:
     connection.isolation_level = None
 
 
-async def cancel(connection: Any, _: Server) -> None:
+def cancel(connection: Any, _: Server) -> None:
     """Cancel the statement that runs on `connection`."""
-    await connection._connection.interrupt()
+    interrupt(connection._connection)
 
 
-class DriverConnection:
-    """The part of a sandbox's connection that depends on the driver."""
+class DriverProxy(SandboxConnection):
+    """A proxy with what the dialect uses beyond PEP 249, and with transactions by a raw BEGIN."""
 
-    shared: Any
-    is_first: bool
-    is_autocommit = False
+    _isolation_level: str | None = ""
+    _has_begun = False
 
     @property
     def isolation_level(self) -> str | None:
         """The attribute of sqlite3 that is None in autocommit mode."""
-        return None if self.is_autocommit else ""
+        return self._isolation_level
 
     @isolation_level.setter
     def isolation_level(self, level: str | None) -> None:
-        self.is_autocommit = level is None
+        self._isolation_level = level
+        self.is_autocommit = level is None and not self._has_begun
 
     def create_function(self, *args: Any, **options: Any) -> None:
         """Register a function for the first proxy only: SQLite cannot register it again while a
@@ -40,6 +45,27 @@ class DriverConnection:
     def ignores(self, statement: str) -> bool:
         """Tell whether `statement` comes from the dialect and has no effect in the sandbox.
 
-        The dialect sends this one whenever the isolation level changes.
+        A pool tests a connection by the one; the other changes the isolation level.
         """
-        return statement.startswith("PRAGMA read_uncommitted")
+        is_ping = statement == "SELECT 1" and not self.is_checked_out
+        return is_ping or statement.startswith("PRAGMA read_uncommitted")
+
+    def run_statement(self, run: Callable[[], Any], statement: str, parameters: Any) -> Any:
+        """Execute `statement`, but not the BEGIN of a transaction: the sandbox has begun already.
+
+        Listeners for "begin" send it in autocommit mode.
+        """
+        is_begun = self._has_begun or self.is_writing or not self.is_set_up
+        if RAW_BEGIN.match(statement) and not is_begun:
+            run = self._begin
+        return super().run_statement(run, statement, parameters)
+
+    def _begin(self) -> None:
+        self._has_begun, self.is_autocommit = True, False
+
+    def end_transaction(self, *, keeps: bool) -> None:
+        """End the transaction."""
+        try:
+            super().end_transaction(keeps=keeps)
+        finally:
+            self._has_begun, self.is_autocommit = False, self._isolation_level is None

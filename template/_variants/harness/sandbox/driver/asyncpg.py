@@ -1,9 +1,10 @@
-"""The methods that SQLAlchemy's dialect for asyncpg calls on a connection, beyond PEP 249."""
+"""What is particular to connections of asyncpg, as SQLAlchemy's dialect uses them."""
 
 from typing import Any
 
 from ..database.server import Server
-from .levels import check_isolation_level, refuse_read_only
+from ..errors import TransactionControlError
+from .connection import ADVICE, SandboxConnection
 
 
 def prepare_shared(connection: Any) -> None:
@@ -11,24 +12,30 @@ def prepare_shared(connection: Any) -> None:
     connection.autocommit = True
 
 
-async def cancel(connection: Any, server: Server) -> None:
+def cancel(connection: Any, server: Server) -> None:
     """Cancel the statement that runs on `connection`."""
     server.admin.query(f"SELECT pg_cancel_backend({connection._connection.get_server_pid()})")
 
 
-class DriverConnection:
-    """The part of a sandbox's connection that depends on the driver."""
-
-    is_autocommit = False
+class DriverProxy(SandboxConnection):
+    """A proxy with the methods that the dialect calls beyond PEP 249."""
 
     @property
     def autocommit(self) -> bool:
-        """True if each statement is a transaction."""
+        """True if autocommit is on."""
         return self.is_autocommit
 
     def set_isolation_level(self, level: str) -> None:
-        """Switch autocommit on or off; the sandbox shows READ COMMITTED."""
-        check_isolation_level(level, ("autocommit", "read_committed"))
+        """Switch autocommit on or off.
+
+        Raises:
+            TransactionControlError: it is another level than the one that the sandbox shows.
+        """
+        if level not in ("autocommit", "read_committed"):
+            raise TransactionControlError(
+                f"The sandbox shows READ COMMITTED, not {level}, since all its transactions share"
+                f" one connection. {ADVICE}"
+            )
         self.is_autocommit = level == "autocommit"
 
     @property
@@ -38,8 +45,11 @@ class DriverConnection:
 
     @readonly.setter
     def readonly(self, value: bool) -> None:
-        refuse_read_only(value=value)
+        if value:
+            raise TransactionControlError(
+                "The sandbox cannot show a read-only transaction, since all its transactions are"
+                f" one. {ADVICE}"
+            )
 
-    def ignores(self, statement: str) -> bool:
-        """Tell whether `statement` comes from the dialect and has no effect in the sandbox."""
-        return False
+    def ping(self) -> None:
+        """Do nothing: if the shared connection were lost, the test could not go on anyway."""

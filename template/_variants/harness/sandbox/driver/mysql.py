@@ -1,10 +1,11 @@
-"""The methods that SQLAlchemy's dialect for the driver calls on a connection, beyond PEP 249."""
+"""What is particular to connections of this driver, as SQLAlchemy's dialect uses them."""
 
 import re
 from typing import Any, Final
 
 from ..database.server import Server
-from .levels import check_isolation_level
+from ..errors import TransactionControlError
+from .connection import ADVICE, SandboxConnection
 
 SET_LEVEL: Final = re.compile(r"SET SESSION TRANSACTION ISOLATION LEVEL (?P<level>.+)")
 
@@ -13,16 +14,14 @@ def prepare_shared(connection: Any) -> None:
     """Leave the shared connection as it is: it begins transactions implicitly."""
 
 
-async def cancel(connection: Any, server: Server) -> None:
+def cancel(connection: Any, server: Server) -> None:
     """Cancel the statement that runs on `connection`."""
     server.admin.query(f"KILL QUERY {connection._connection.thread_id()}")
 
 
-class DriverConnection:
-    """The part of a sandbox's connection that depends on the driver."""
+class DriverProxy(SandboxConnection):
+    """A proxy with the methods that the dialect calls beyond PEP 249."""
 
-    sandbox: Any
-    is_autocommit = False
     _sets_level = False
 
     def autocommit(self, value: bool) -> None:
@@ -30,19 +29,29 @@ class DriverConnection:
         self.is_autocommit = value
 
     def get_autocommit(self) -> bool:
-        """Tell whether each statement is a transaction."""
+        """Tell whether autocommit is on."""
         return self.is_autocommit
+
+    def ping(self, *_: bool) -> None:
+        """Do nothing: if the shared connection were lost, the test could not go on anyway."""
 
     def ignores(self, statement: str) -> bool:
         """Tell whether `statement` comes from the dialect and has no effect in the sandbox.
 
         To change the isolation level, the dialect sends a SET and then a COMMIT.
+
+        Raises:
+            TransactionControlError: it is another level than the one that the sandbox shows.
         """
         if setting := SET_LEVEL.match(statement):
             # An engine without a chosen level returns to the default, which has no effect here.
             is_chosen = any(SET_LEVEL.match(setup) for setup in self.sandbox.setup_statements)
             default = () if is_chosen else ("REPEATABLE READ",)
-            check_isolation_level(setting["level"], ("READ COMMITTED", *default))
+            if setting["level"] not in ("READ COMMITTED", *default):
+                raise TransactionControlError(
+                    f"The sandbox shows READ COMMITTED, not {setting['level']}, since all its"
+                    f" transactions share one connection. {ADVICE}"
+                )
         elif not (self._sets_level and statement == "COMMIT"):
             return False
         self._sets_level = bool(setting)

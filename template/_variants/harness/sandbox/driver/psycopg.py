@@ -1,11 +1,12 @@
-"""The methods that SQLAlchemy's dialect for psycopg calls on a connection, beyond PEP 249."""
+"""What is particular to connections of psycopg, as SQLAlchemy's dialect uses them."""
 
 from typing import Any
 
 from psycopg import IsolationLevel
 
 from ..database.server import Server
-from .levels import check_isolation_level, refuse_read_only
+from ..errors import TransactionControlError
+from .connection import ADVICE, SandboxConnection
 
 
 def prepare_shared(connection: Any) -> None:
@@ -13,19 +14,17 @@ def prepare_shared(connection: Any) -> None:
     connection.set_autocommit(True)
 
 
-async def cancel(connection: Any, server: Server) -> None:
+def cancel(connection: Any, server: Server) -> None:
     """Cancel the statement that runs on `connection`."""
     server.admin.query(f"SELECT pg_cancel_backend({connection._connection.info.backend_pid})")
 
 
-class DriverConnection:
-    """The part of a sandbox's connection that depends on the driver."""
-
-    is_autocommit = False
+class DriverProxy(SandboxConnection):
+    """A proxy with the methods that the dialect calls beyond PEP 249."""
 
     @property
     def autocommit(self) -> bool:
-        """True if each statement is a transaction."""
+        """True if autocommit is on."""
         return self.is_autocommit
 
     @autocommit.setter
@@ -37,16 +36,35 @@ class DriverConnection:
         self.is_autocommit = value
 
     def set_isolation_level(self, level: IsolationLevel | None) -> None:
-        """Accept only READ COMMITTED, which the sandbox shows."""
-        check_isolation_level(level, (None, IsolationLevel.READ_COMMITTED))
+        """Accept only READ COMMITTED, which the sandbox shows.
+
+        Raises:
+            TransactionControlError: it is another level.
+        """
+        if level not in (None, IsolationLevel.READ_COMMITTED):
+            raise TransactionControlError(
+                f"The sandbox shows READ COMMITTED, not {level}, since all its transactions share"
+                f" one connection. {ADVICE}"
+            )
 
     def set_read_only(self, value: bool) -> None:
-        """Accept only transactions that may write."""
-        refuse_read_only(value=value)
+        """Accept only transactions that may write.
+
+        Raises:
+            TransactionControlError: they may not.
+        """
+        if value:
+            raise TransactionControlError(
+                "The sandbox cannot show a read-only transaction, since all its transactions are"
+                f" one. {ADVICE}"
+            )
 
     def set_deferrable(self, value: bool) -> None:
         """Do nothing: it affects only read-only transactions."""
 
     def ignores(self, statement: str) -> bool:
-        """Tell whether `statement` comes from the dialect and has no effect in the sandbox."""
-        return False
+        """Tell whether `statement` is a ping, by which a pool tests a connection.
+
+        If the shared one were lost, the test could not go on anyway.
+        """
+        return statement == ";" and not self.is_checked_out

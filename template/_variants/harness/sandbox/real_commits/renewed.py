@@ -1,25 +1,24 @@
 """Undoes real commits: the database is replaced by a new clone of the prepared one."""
 
+import pytest
+
 from ..database.lifecycle import Database, exit_on_failure
 from ..database.prepared import renew
-from ..watch.guard import GuardedConnection
 
 
 class RealCommits:
     """Gives tests with real commits a database without traces of other tests."""
 
-    guard = GuardedConnection
-
     def __init__(self, database: Database) -> None:
         """Undo commits to `database`."""
         self._database = database
-        self.is_used = False  # even if all was rolled back, since sequences go on
+        self.has_traces = False  # even if all was rolled back, since sequences go on
 
     def begin(self) -> None:
         """Give the test a database without traces of other tests."""
-        if self.is_used:
+        if self.has_traces:
             self.undo()
-        self.is_used = True
+        self.has_traces = True
 
     def undo(self) -> None:
         """Create the database again; all its connections end.
@@ -29,7 +28,10 @@ class RealCommits:
         """
         with exit_on_failure(self._database):
             renew(self._database)
-        self.is_used = False
+        self.has_traces = False
 
-    def close(self) -> None:
-        """Do nothing: the database is dropped anyway."""
+
+@pytest.fixture(scope="session")
+def harness_real_commits(harness_schema: None, harness_database: Database) -> RealCommits:
+    """What undoes real commits."""
+    return RealCommits(harness_database)

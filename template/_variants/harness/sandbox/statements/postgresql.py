@@ -13,7 +13,6 @@ END: Final = (
 )
 CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 """The first part of a COMMIT: deferred triggers run, deferred constraints are checked."""
-PING: Final = ";"
 
 NOT_CODE: Final = re.compile(
     r"--[^\n]*|/\*.*?\*/|(?P<literal>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(\w*)\$.*?\$\2\$)"
@@ -28,11 +27,15 @@ READ: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """A statement that neither writes nor locks, if it calls no function that does."""
-RAW_BEGIN: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
-RAW_END: Final = re.compile(
+RAW_CONTROL: Final = re.compile(
     r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!(\s+WORK|\s+TRANSACTION)?\s+TO))\b",
     re.IGNORECASE,
 )
+UNDOABLE: Final = re.compile(
+    r"(INSERT|UPDATE|DELETE|MERGE|WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|SET\s+LOCAL)\b",
+    re.IGNORECASE,
+)
+"""A statement whose effects a rollback undoes, including temporary tables and cached types."""
 REFUSED: Final = (
     (re.compile(r"COPY\b", re.IGNORECASE), "speaks with the driver past the sandbox"),
     (
@@ -89,10 +92,12 @@ WRITING_NAMES: Final = """
         JOIN pg_type ON pg_type.oid = proargtypes[0] AND typtype = 'c' WHERE pronargs = 1
     UNION SELECT lower(relname) FROM relations JOIN pg_class ON pg_class.oid = relations.oid
 """
-"""Names of what may write in a plain SELECT: volatile functions, and their direct and indirect
+"""Names of what may write in a SELECT: volatile functions, and their direct and indirect
 callers: functions, aggregates, operators, domains, views, policies, functional attributes.
 https://www.postgresql.org/docs/current/xfunc-volatility.html"""
 
+NAME: Final = re.compile(r'([\w$]+|"[^"]+"|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
+"""A name or an operator, and the bracket that follows the name of a function."""
 SETTING: Final = re.compile(r"\s*(SET|SELECT)\b", re.IGNORECASE)
 DEFERRABLE: Final = """
     SELECT format('%I.%I', nspname, conname), condeferred
@@ -107,39 +112,46 @@ def refusal(statement: str, parameters: Any) -> str | None:
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 
 
-def writing_names(connection: Any) -> set[str]:
-    """Return the names that a plain read does not contain."""
-    return {name for (name,) in query(connection, WRITING_NAMES)}
+class Schema:
+    """What writes and commits depend on, as long as the schema does not change."""
 
+    def __init__(self, connection: Any, setup_statements: Iterable[str]) -> None:
+        """Read it by `connection`, which has executed `setup_statements` of listeners."""
+        self._connection = connection
+        self._writing_names = {name for (name,) in query(connection, WRITING_NAMES)}
+        self._constraints = query(connection, DEFERRABLE)
+        deferred = ", ".join(name for name, is_deferred in self._constraints if is_deferred)
+        self._commit = "; ".join(
+            [
+                *([f"SET CONSTRAINTS {deferred} DEFERRED"] if deferred else []),
+                "SET SESSION AUTHORIZATION DEFAULT; RESET ALL",
+                *filter(SETTING.match, setup_statements),
+                "RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness",
+            ]
+        )
 
-def commit_statements(connection: Any, setup_statements: Iterable[str]) -> str:
-    """Return the statements that move the savepoint forward.
+    def may_write(self, read: str) -> bool:
+        """Tell whether `read` has the name of what may write: a function, or its callers."""
+        found = NAME.findall(read.lower())
+        names = {name.strip('"') + "(" * bool(bracket) for name, bracket in found}
+        return not names.isdisjoint(self._writing_names)
 
-    They check constraints, and defer those again that are deferred by default. They end all
-    settings of the transaction, but not those of listeners for "connect".
-    """
-    constraints = query(connection, DEFERRABLE)
-    deferred = ", ".join(name for name, is_deferred in constraints if is_deferred)
-    return "; ".join(
-        [
-            *([CHECK] if constraints else []),
-            *([f"SET CONSTRAINTS {deferred} DEFERRED"] if deferred else []),
-            "SET SESSION AUTHORIZATION DEFAULT; RESET ALL",
-            *filter(SETTING.match, setup_statements),
-            "RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness",
-        ]
-    )
+    def commit(self) -> None:
+        """Move the savepoint forward.
+
+        This checks constraints, and defers those again that are deferred by default. It ends all
+        settings of the transaction, but not those of listeners for "connect".
+
+        Raises:
+            Exception: the driver's, of a check that was deferred to the commit, or of a trigger.
+        """
+        if self._constraints:
+            self._connection.cursor().execute(CHECK)  # its errors are those that SQLAlchemy knows
+        execute(self._connection, self._commit)
 
 
 def execute(connection: Any, statements: str) -> None:
-    """Execute statements without parameters, in one round trip or two.
-
-    Raises:
-        Exception: the driver's, of a check that was deferred to the commit, or of a trigger.
-    """
-    if statements.startswith(CHECK):  # by a cursor, whose errors SQLAlchemy knows
-        connection.cursor().execute(CHECK)
-        statements = statements.removeprefix(f"{CHECK}; ")
+    """Execute statements without parameters, in one round trip."""
     connection.run_async(lambda driver: driver.execute(statements))
 
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from ..reset.changes import UNDOABLE as UNDOABLE
+
 # The drivers connect with autocommit off, so the first statement begins the transaction. Setting
 # a savepoint again moves it; the other one never moves, and is gone if a procedure has committed.
 BEGIN: Final = "SAVEPOINT tests_harness_begin; SAVEPOINT tests_harness"
@@ -11,7 +13,6 @@ COMMIT: Final = "SAVEPOINT tests_harness"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
 # The first fails if the transaction has been ended.
 END: Final = "ROLLBACK TO SAVEPOINT tests_harness_begin; ROLLBACK"
-PING: Final = ""  # by a method of the driver
 
 NOT_CODE: Final = re.compile(
     r"--\s[^\n]*|#[^\n]*|/\*(?!!).*?\*/|(?P<literal>'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\")"
@@ -26,8 +27,7 @@ READ: Final = re.compile(
 )
 """A statement that neither writes nor locks, if it calls no function that does."""
 
-RAW_BEGIN: Final = re.compile(r"(?!)")  # with a raw BEGIN, a raw COMMIT would follow
-RAW_END: Final = re.compile(
+RAW_CONTROL: Final = re.compile(
     r"(BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO)|XA)\b", re.IGNORECASE
 )
 REFUSED: Final = (
@@ -62,7 +62,9 @@ WRITING_NAMES: Final = """
     )
     SELECT CONCAT(LOWER(name), ending) FROM callers
 """
-"""Names of what may write in a plain SELECT: stored functions, and views that call one."""
+"""Names of what may write in a SELECT: stored functions, and views that call one."""
+NAME: Final = re.compile(r"([\w$]+|`[^`]+`)(\s*\()?")
+"""A name, and the bracket that follows that of a function."""
 
 
 def refusal(statement: str, parameters: Any) -> str | None:
@@ -70,16 +72,25 @@ def refusal(statement: str, parameters: Any) -> str | None:
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 
 
-def writing_names(connection: Any) -> set[str]:
-    """Return the names that a plain read does not contain."""
-    cursor = connection.cursor()
-    cursor.execute(WRITING_NAMES)
-    return {name for (name,) in cursor.fetchall()}
+class Schema:
+    """What writes depend on, as long as the schema does not change."""
 
+    def __init__(self, connection: Any, _: Iterable[str]) -> None:
+        """Read it by `connection`."""
+        self._connection = connection
+        cursor = connection.cursor()
+        cursor.execute(WRITING_NAMES)
+        self._writing_names = {name for (name,) in cursor.fetchall()}
 
-def commit_statements(connection: Any, setup_statements: Iterable[str]) -> str:
-    """Return the statement that moves the savepoint forward."""
-    return COMMIT
+    def may_write(self, read: str) -> bool:
+        """Tell whether `read` has the name of what may write: a function, or its callers."""
+        found = NAME.findall(read.lower())
+        names = {name.strip("`") + "(" * bool(bracket) for name, bracket in found}
+        return not names.isdisjoint(self._writing_names)
+
+    def commit(self) -> None:
+        """Move the savepoint forward."""
+        execute(self._connection, COMMIT)
 
 
 def execute(connection: Any, statements: str) -> None:

@@ -8,10 +8,9 @@ from typing import Any, Final
 BEGIN: Final = "BEGIN; SAVEPOINT tests_harness"
 # Deferred foreign keys are checked as at a real COMMIT.
 CHECK: Final = "SELECT 1 FROM pragma_foreign_keys, pragma_foreign_key_check WHERE foreign_keys"
-COMMIT: Final = f"{CHECK}; RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness"
+COMMIT: Final = "RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
 END: Final = "ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK"  # the first fails if it has been ended
-PING: Final = "SELECT 1"
 
 NOT_CODE: Final = re.compile(
     r"--[^\n]*|/\*.*?(\*/|\Z)|(?P<literal>'(?:[^']|'')*')"
@@ -26,8 +25,11 @@ READ: Final = re.compile(
 )
 """A statement that neither writes nor locks."""
 
-RAW_BEGIN: Final = re.compile(r"BEGIN\b", re.IGNORECASE)
-RAW_END: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
+RAW_CONTROL: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
+UNDOABLE: Final = re.compile(
+    r"(BEGIN|INSERT|UPDATE|DELETE|REPLACE|WITH|SELECT|SAVEPOINT|RELEASE|ROLLBACK)\b", re.IGNORECASE
+)
+"""A statement whose effects a rollback undoes."""
 REFUSED: Final = (
     (
         re.compile(
@@ -57,27 +59,35 @@ def refusal(statement: str, parameters: Any) -> str | None:
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 
 
-def writing_names(connection: Any) -> set[str]:
-    """Return nothing: a plain SELECT cannot write."""
-    return set()
+class Schema:
+    """What writes and commits depend on: not on the schema here."""
 
+    def __init__(self, connection: Any, _: Iterable[str]) -> None:
+        """Read nothing."""
+        self._connection = connection
 
-def commit_statements(connection: Any, setup_statements: Iterable[str]) -> str:
-    """Return the statements that move the savepoint forward."""
-    return COMMIT
+    def may_write(self, read: str) -> bool:
+        """Return False: functions cannot write here."""
+        return False
+
+    def commit(self) -> None:
+        """Move the savepoint forward.
+
+        Raises:
+            sqlite3.IntegrityError: a foreign key is violated that was deferred to the commit.
+        """
+        cursor = self._connection.cursor()
+        cursor.execute(CHECK)
+        if cursor.fetchone():
+            raise sqlite3.IntegrityError("FOREIGN KEY constraint failed")
+        execute(self._connection, COMMIT)
 
 
 def execute(connection: Any, statements: str) -> None:
-    """Execute statements without parameters.
-
-    Raises:
-        sqlite3.IntegrityError: a foreign key is violated that was deferred to the commit.
-    """
+    """Execute statements without parameters."""
     cursor = connection.cursor()
     for statement in statements.split("; "):
         cursor.execute(statement)
-        if statement == CHECK and cursor.fetchone():
-            raise sqlite3.IntegrityError("FOREIGN KEY constraint failed")
     cursor.close()
 
 
