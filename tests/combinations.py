@@ -64,6 +64,10 @@ def backend_of(driver: str) -> str:
 COPIER: Final[dict[str, Any]] = yaml.safe_load((TEMPLATE / "copier.yml").read_text())
 ASKED: Final = {name: COPIER[name] for name in COPIER if "help" in COPIER[name]}
 """The questions that somebody at a terminal is asked, in their order."""
+DIALOGUE: Final = [
+    name for name, question in ASKED.items() if "scope == 'harness'" not in question.get("when", "")
+]
+"""Those of them that are about a new project."""
 
 BACKENDS: Final = {driver: backend_of(driver) for driver in choices("driver")}
 ISOLATIONS: Final = choices("isolation")

@@ -75,12 +75,12 @@ ISOLATION: list[Addition] = [
     ("copier.yml", ": create_drop\n", "    rebuild - made up: rebuild\n"),
     (f"{VARIANTS}/refusals.jinja", '"clone", "create_drop"', ', "rebuild"'),
     (
-        "template/tests/harness/__init__.py.jinja",
+        "template/{{ harness_path }}/__init__.py.jinja",
         "    It costs a copy of the database, and new connections.\n",
         '{% elif isolation == "rebuild" %}\n    A test shows what is made up.\n',
     ),
     (
-        "template/tests/harness/README.md.jinja",
+        "template/{{ harness_path }}/README.md.jinja",
         "copy of the prepared database, made ahead, and new connections.\n",
         '{% elif isolation == "rebuild" %}\n* **Isolation: rebuild.** It is made up.\n',
     ),
@@ -91,7 +91,7 @@ ISOLATION: list[Addition] = [
 QUESTION: list[Addition] = [
     (
         "copier.yml",
-        "  default: migrations\n",
+        "else 'migrations' }}\n",
         "\nlicence:\n  type: str\n  help: Made up\n  choices: [none, MIT]\n  default: none\n",
     ),
     (f"{VARIANTS}/refusals.jinja", '"models"],\n', '    "licence": ["none", "MIT"],\n'),

@@ -10,7 +10,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from .combinations import ASKED
+from .combinations import DIALOGUE
 
 ENTER = "\r"
 DOWN = "\x1b[B"
@@ -27,8 +27,7 @@ def keyboard() -> Iterator[PipeInput]:
 
 def after(question: str) -> list[str]:
     """Return the questions that are asked after `question`."""
-    names = [*ASKED]
-    return names[names.index(question) + 1 :]
+    return DIALOGUE[DIALOGUE.index(question) + 1 :]
 
 
 def answers(project: Path) -> dict[str, str]:
@@ -40,7 +39,7 @@ def answers(project: Path) -> dict[str, str]:
 def test_enter_alone_gives_the_defaults(
     keyboard: PipeInput, template: Path, tmp_path: Path
 ) -> None:
-    keyboard.send_text(ENTER * len(ASKED))
+    keyboard.send_text(ENTER * len(DIALOGUE))
     copier.run_copy(str(template), tmp_path / "asked", quiet=True)
     copier.run_copy(str(template), tmp_path / "defaults", quiet=True, defaults=True)
     assert answers(tmp_path / "asked") == answers(tmp_path / "defaults")
@@ -49,6 +48,7 @@ def test_enter_alone_gives_the_defaults(
 def test_every_question_is_asked_in_the_order_of_decisions(
     keyboard: PipeInput, template: Path, tmp_path: Path
 ) -> None:
+    keyboard.send_text(ENTER)
     keyboard.send_text(f"{ERASE}Book Shop{ENTER}")
     keyboard.send_text(f"{ERASE}shop{ENTER}")
     keyboard.send_text(f'Sells "books" \\ é{ENTER}')
@@ -81,10 +81,10 @@ def test_every_question_is_asked_in_the_order_of_decisions(
 def test_an_invalid_name_cannot_be_entered(
     keyboard: PipeInput, template: Path, tmp_path: Path
 ) -> None:
-    keyboard.send_text(ENTER)
+    keyboard.send_text(ENTER * 2)
     keyboard.send_text(f"{ERASE}class{ENTER}")  # refused: the question stays
     keyboard.send_text(f"{ERASE}lesson{ENTER}")
-    keyboard.send_text(ENTER * len(ASKED))
+    keyboard.send_text(ENTER * len(DIALOGUE))
     copier.run_copy(str(template), tmp_path / "project", quiet=True)
     assert answers(tmp_path / "project")["package_name"] == "lesson"
 

@@ -1,6 +1,7 @@
 """The dialogue on a real terminal of 80 columns and 24 lines."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,8 @@ import pyte
 import pytest
 import yaml
 
-from .combinations import ASKED
+from .combinations import ASKED, DIALOGUE
+from .existing import ANSWERS_FILE, APPLICATIONS
 from .generated import commit, copy_template, render
 from .test_prompts import DOWN, ENTER, ERASE, INTERRUPT, after
 
@@ -88,6 +90,8 @@ class Terminal:
 
 def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
     terminal = Terminal(tmp_path / "shop", "copy", str(template))
+    terminal.see("project - a new project", "harness - the test harness alone")
+    terminal.answer("What to render")
     terminal.answer("Name of the project, for people", f"{ERASE}Book Shop")
     terminal.see("Name of the package, for `import`", "book_shop")
     terminal.answer("Name of the package", f"{ERASE}class")
@@ -141,7 +145,7 @@ def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
 
 def test_enter_alone_gives_the_defaults(template: Path, tmp_path: Path) -> None:
     terminal = Terminal(tmp_path / "asked", "copy", str(template))
-    for question in ASKED:
+    for question in DIALOGUE:
         if question != "user_email":  # of somebody without a name
             terminal.answer(ASKED[question]["help"].splitlines()[0])
     assert terminal.leave() == 0
@@ -150,12 +154,44 @@ def test_enter_alone_gives_the_defaults(template: Path, tmp_path: Path) -> None:
     assert terminal.answers() == untouched.answers()
 
 
+def test_beside_an_application_the_defaults_are_read_from_it(
+    template: Path, tmp_path: Path
+) -> None:
+    project = tmp_path / "library"
+    shutil.copytree(APPLICATIONS / "module_engine", project)
+    before = {file: file.read_bytes() for file in project.rglob("*") if file.is_file()}
+    terminal = Terminal(project, "copy", f"--answers-file={ANSWERS_FILE}", str(template))
+    terminal.answer("What to render", DOWN)
+    for question, default in (
+        ("Name of the project", "library"),
+        ("Folder for the harness", "tests/harness"),
+        ("The application, as module:attribute", "app.main:app"),
+        ("Its async engine", "app.db:engine"),
+        ("Which models and sessions it has", "SQLAlchemy's"),
+        ("Its tables, as module:attribute", "app.models:Base.metadata"),
+        ("Environment variables that tell", "DATABASE_URL"),
+        ("Address that the application answers to", "http://test"),
+        ("Does the application need its lifespan", "Y/n"),
+        ("Database driver", "asyncpg"),
+        ("How a test's writes disappear", "reset"),
+        ("How long an event loop lives", "session"),
+        ("What runs async tests", "pytest-asyncio"),
+        ("Where the tests' tables come from", "migrations"),
+        ("Alembic's configuration", "alembic.ini"),
+    ):
+        terminal.see(default)
+        terminal.answer(question)
+    terminal.see('addopts = ["-p", "harness"]', "uv run pytest tests/harness/contract")
+    assert terminal.leave() == 0
+    assert before == {file: file.read_bytes() for file in before}
+
+
 def test_names_are_those_of_copier_s_settings(template: Path, tmp_path: Path) -> None:
     settings = tmp_path / "settings.yml"
     settings.write_text("defaults:\n  user_name: Ann\n  user_email: ann@example.com\n")
     project = tmp_path / "project"
     terminal = Terminal(project, "copy", str(template), COPIER_SETTINGS_PATH=str(settings))
-    for question in ("for people", "for `import`", "in one line"):
+    for question in ("What to render", "for people", "for `import`", "in one line"):
         terminal.answer(question)
     terminal.see("Your name (may stay empty)", "Ann")
     terminal.answer("Your name")
@@ -185,7 +221,7 @@ def test_an_update_asks_what_it_is_told_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("questions", [0, 1, 5])
 def test_ctrl_c_leaves_nothing_behind(template: Path, tmp_path: Path, questions: int) -> None:
     terminal = Terminal(tmp_path / "project", "copy", str(template))
-    asked = ("for people", "for `import`", "in one line", "Your name", "Oldest Python", "driver")
+    asked = ("What to render", "for people", "for `import`", "in one line", "Your name", "Oldest")
     for question in asked[:questions]:
         terminal.answer(question)
     terminal.see(asked[questions])
