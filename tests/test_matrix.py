@@ -22,7 +22,8 @@ def test_combination(generate_installed: Generate, combination: Combination) -> 
     python = combination.python
     project = generate_installed(**combination._asdict(), python=python, python_min=python)
     check_files(project.files(), combination)
-    project.check()
+    if combination.loop_scope == LOOP_SCOPES[0]:  # the others differ in a literal
+        project.check()
     output = project.run("pytest", "tests", "tests/harness/contract")
     assert (
         f"+{combination.driver}, {combination.isolation}, {combination.loop_scope} loop,"
