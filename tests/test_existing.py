@@ -2,15 +2,19 @@
 
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+import copier
 import pytest
 
-from .existing import APPLICATIONS, bring_harness
+from .conftest import Generate
+from .existing import ANSWERS_FILE, APPLICATIONS, bring_harness, render_harness
+from .generated import GeneratedProject, commit, copy_template
 
 PLAIN_URL: Final = "DATABASE_URL=postgresql://{user}:{password}@{host}:{port}/{name}"
 PARTS: Final = " ".join(
@@ -119,13 +123,19 @@ def pairs(case: Case) -> set[object]:
 CASES: Final = every_case() if os.environ.get("EVERY_CASE") else sample()
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_suite_moves_to_the_harness(template: Path, tmp_path: Path, case: Case) -> None:
+def answers_of(case: Case) -> dict[str, Any]:
+    """Return what the questions are answered with."""
     style = STYLES[case.application]
     answers = style.answers | case._asdict()
     del answers["application"]
     if case.driver in style.database_env:
         answers["database_env"] = style.database_env[case.driver]
+    return answers
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_suite_moves_to_the_harness(template: Path, tmp_path: Path, case: Case) -> None:
+    answers = answers_of(case)
     project = bring_harness(template, case.application, tmp_path / case.application, **answers)
     path = answers.get("harness_path", "tests/harness")
     for arguments in ((), (f"{path}/contract",)):
@@ -136,3 +146,80 @@ def test_a_suite_moves_to_the_harness(template: Path, tmp_path: Path, case: Case
         own = file.relative_to(APPLICATIONS / case.application)
         if "tests" not in own.parts:
             assert (project.path / own).read_text() == file.read_text()
+
+
+def test_what_is_missing_is_said_in_a_line(template: Path, tmp_path: Path) -> None:
+    case = Case("module_engine", "aiosqlite", "reset", "session")
+    project = bring_harness(template, case.application, tmp_path / "project", **answers_of(case))
+    pyproject = project.path / "pyproject.toml"
+    complete = pyproject.read_text()
+    run = "uv", "run", "pytest", "-q"
+
+    pyproject.write_text(re.sub(r"addopts = .*\n", "", complete))
+    output = project.run(*run, "tests/harness/contract", exit_code=4)
+    assert f"The test harness is not loaded: {pyproject} needs addopts" in output
+
+    setting = "asyncio_default_test_loop_scope"
+    pyproject.write_text(re.sub(f"{setting} = .*\n", "", complete))
+    output = project.run(*run, exit_code=4)
+    assert f"ERROR: the setting {setting} must say session, the scope of event loops" in output
+
+    pyproject.write_text(complete)
+    mark = "import pytest\n\npytestmark = pytest.mark.asyncio(loop_scope='module')\n"
+    (project.path / "tests/test_mark.py").write_text(f"{mark}\nasync def test(): pass\n")
+    output = project.run(*run, exit_code=4)
+    assert "ERROR: the mark of tests/test_mark.py::test must say session" in output
+
+
+@pytest.mark.parametrize("application", ["module_engine", "manager_class"])
+def test_no_other_database_is_used(template: Path, tmp_path: Path, application: str) -> None:
+    case = Case(application, "aiosqlite", "reset", STYLES[application].loop_scopes[0])
+    answers = answers_of(case) | {"database_env": "OTHER_URL"}
+    project = bring_harness(template, application, tmp_path / "project", **answers)
+    with pytest.raises(AssertionError) as failure:
+        project.run("uv", "run", "pytest", "-q", DATABASE_URL="sqlite+aiosqlite:///mine.db")
+    assert re.search(
+        r"(The application|migrations/env.py) connects to .* address from", str(failure.value)
+    )
+    assert not (project.path / "mine.db").exists()
+
+
+def test_an_update_is_a_fresh_render(tmp_path: Path) -> None:
+    template = copy_template(tmp_path / "template")
+    commit(template, tag="v1.0.0")
+    case = Case("module_engine", "asyncpg", "reset", "session")
+    for folder, isolation in (("updated", "reset"), ("fresh", "clone")):
+        shutil.copytree(APPLICATIONS / case.application, tmp_path / folder)
+        render_harness(
+            template,
+            tmp_path / folder,
+            **answers_of(case) | {"isolation": isolation},
+            project_name="a",
+        )
+        commit(tmp_path / folder)
+    copier.run_update(
+        tmp_path / "updated",
+        data={"isolation": "clone"},
+        answers_file=ANSWERS_FILE,
+        vcs_ref=copier.VcsRef.CURRENT,
+        defaults=True,
+        overwrite=True,
+        quiet=True,
+    )
+    updated, fresh = (
+        GeneratedProject(tmp_path / folder).files() for folder in ("updated", "fresh")
+    )
+    assert updated == fresh
+
+
+def test_the_scope_is_chosen_once(generate: Generate, template: Path, tmp_path: Path) -> None:
+    project = generate()
+    with pytest.raises(
+        copier.errors.UserMessageError, match="scope=harness: tests/harness has been"
+    ):
+        render_harness(template, project.path)
+    render_harness(template, tmp_path / "other")
+    with pytest.raises(
+        copier.errors.UserMessageError, match="scope=project: tests/harness has been"
+    ):
+        generate("other")

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, MetaData, event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from ..application import MIGRATIONS, alembic_config
+from ..application import MIGRATIONS, ROOT, alembic_config
 from ..errors import HarnessError
 from .lifecycle import Database
 from .thread import outside_loops
@@ -62,8 +62,9 @@ def refuse_other_databases(database: Database) -> Iterator[None]:
     def check(_: object, __: object, args: list[Any], options: dict[str, Any]) -> None:
         if not any(database.name in str(value) for value in (*args, *options.values())):
             raise HarnessError(
-                "migrations/env.py connects to another database than that of the tests, which is"
-                " refused. Let it read the address from the application's settings."
+                f"{MIGRATIONS.relative_to(ROOT)}/env.py connects to another database than that of"
+                " the tests, which is refused. Let it read the address from the application's"
+                " settings."
             )
 
     engines = set[Engine]()
