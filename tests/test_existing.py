@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import copier
 import pytest
 
-from .conftest import Generate
+from .conftest import SERVERS, Generate
 from .existing import ANSWERS_FILE, APPLICATIONS, bring_harness, render_harness
 from .generated import GeneratedProject, commit, copy_template
 
@@ -223,3 +224,26 @@ def test_the_scope_is_chosen_once(generate: Generate, template: Path, tmp_path: 
         copier.errors.UserMessageError, match="scope=project: tests/harness has been"
     ):
         generate("other")
+
+
+@pytest.mark.parametrize(
+    ("driver", "isolation"),
+    [("psycopg", "savepoint"), ("asyncmy", "reset"), ("aiosqlite", "clone")],
+)
+def test_beside_a_generated_application_it_is_the_same(
+    generate_installed: Generate, template: Path, driver: str, isolation: str
+) -> None:
+    project = generate_installed(driver=driver, isolation=isolation)
+    if driver == "asyncmy":
+        server = {"TEST_DATABASE_URL": SERVERS["mysql"]}
+        project = replace(project, variables=project.variables | server)
+    before = project.run("pytest", "-v")
+    shutil.rmtree(project.path / "tests/harness")
+    paths = {"app": "main:app", "engine": "database:engine", "metadata": "models:Base.metadata"}
+    paths = {question: f"my_app.{path}" for question, path in paths.items()}
+    render_harness(template, project.path, driver=driver, isolation=isolation, **paths)
+    after = project.run("pytest", "-v")
+    own = re.compile(r"^(tests/test_\S+ PASSED)", re.MULTILINE)
+    assert sorted(own.findall(after)) == sorted(own.findall(before)) != []
+    project.run("pytest", "tests/harness/contract")
+    project.check()
