@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -247,3 +248,16 @@ def test_beside_a_generated_application_it_is_the_same(
     assert sorted(own.findall(after)) == sorted(own.findall(before)) != []
     project.run("pytest", "tests/harness/contract")
     project.check()
+
+
+@pytest.mark.parametrize("application", STYLES)
+def test_what_is_rendered_is_clean(template: Path, tmp_path: Path, application: str) -> None:
+    for case in every_case():
+        if (
+            case.application == application
+            and case.loop_scope == STYLES[application].loop_scopes[0]
+        ):
+            folder = tmp_path / str(case)
+            render_harness(template, folder, **answers_of(case))
+            for command in (("check",), ("format", "--check")):
+                GeneratedProject(folder).run(sys.executable, "-m", "ruff", *command, "--no-cache")
