@@ -43,7 +43,7 @@ def bring_harness(
     return project
 
 
-def render_harness(template: Path, folder: Path, **answers: Any) -> str:
+def render_harness(template: Path, folder: Path, *, overwrite: bool = False, **answers: Any) -> str:
     """Render the harness into `folder`; return what copier prints."""
     with redirect_stderr(io.StringIO()) as printed:
         copier.run_copy(
@@ -51,6 +51,7 @@ def render_harness(template: Path, folder: Path, **answers: Any) -> str:
             folder,
             data={"scope": "harness", **answers},
             defaults=True,
+            overwrite=overwrite,
             answers_file=ANSWERS_FILE,
         )
     return printed.getvalue()

@@ -171,6 +171,26 @@ def test_what_is_missing_is_said_in_a_line(template: Path, tmp_path: Path) -> No
     (project.path / "tests/test_mark.py").write_text(f"{mark}\nasync def test(): pass\n")
     output = project.run(*run, exit_code=4)
     assert "ERROR: the mark of tests/test_mark.py::test must say session" in output
+    (project.path / "tests/test_mark.py").unlink()
+
+    right: dict[str, Any] = {
+        "app": "app.main:app",
+        "engine": "app.db:engine",
+        "metadata": "app.models:Base.metadata",
+        "alembic_ini": "alembic.ini",
+    }
+    for question, wrong, reason in (
+        ("app", "app.mian:app", "No module named 'app.mian'"),
+        ("app", "app.main:create_app()", "module 'app.main' has no attribute 'create_app'"),
+        ("engine", "app.db:get_session", "it is <function get_session at "),
+        ("metadata", "app.models:Base", "it is <class 'app.models.Base'>, not of the class Meta"),
+        ("alembic_ini", "alembics.ini", f"no {project.path}/alembics.ini."),
+    ):
+        answers: dict[str, Any] = answers_of(case) | right | {question: wrong}
+        render_harness(template, project.path, overwrite=True, **answers)
+        output = project.run(*run, exit_code=4)
+        assert f"The answer {question}={wrong} does not fit: {reason}" in output
+        assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("application", ["module_engine", "manager_class"])

@@ -85,7 +85,8 @@ def harness_database(pytestconfig: pytest.Config) -> Iterator[Database]:
     if configured.database != database.url.database:
         pytest.exit(
             f"The application connects to {configured!r}, not to the database of this run,"
-            f" {database.url!r}. Let it read its address from {application.VARIABLES}.",
+            f" {database.url!r}. Let it read its address from {application.VARIABLES}, which"
+            " nothing else may set.",
             returncode=pytest.ExitCode.USAGE_ERROR,
         )
     with exit_on_failure(database):
