@@ -260,8 +260,11 @@ def test_beside_a_generated_application_it_is_the_same(
         project = replace(project, variables=project.variables | server)
     before = project.run("pytest", "-v")
     shutil.rmtree(project.path / "tests/harness")
-    paths = {"app": "main:app", "engine": "database:engine", "metadata": "models:Base.metadata"}
-    paths = {question: f"my_app.{path}" for question, path in paths.items()}
+    paths: dict[str, Any] = {
+        "app": "my_app.main:app",
+        "engine": "my_app.database:engine",
+        "metadata": "my_app.models:Base.metadata",
+    }
     render_harness(template, project.path, driver=driver, isolation=isolation, **paths)
     after = project.run("pytest", "-v")
     own = re.compile(r"^(tests/test_\S+ PASSED)", re.MULTILINE)
