@@ -148,7 +148,7 @@ async def test_expected(session_factory):
 
 
 async def test_raises(session_factory):
-    with pytest.raises(HarnessError, match="A raw 'COMMIT' ends"):
+    with pytest.raises(HarnessError, match="A raw 'COMMIT' begins"):
         await end_transaction(session_factory)
 '''
 
@@ -194,7 +194,7 @@ async def test_ordinary_group(session):
 """
 
 TEST, FIXTURE = "  # of the test\n", "  # of the fixture\n"
-REFUSED = "  # refused\n", "harness.errors.TransactionControlError: A raw 'COMMIT' ends"
+REFUSED = "  # refused\n", "harness.errors.TransactionControlError: A raw 'COMMIT' begins"
 
 SHOWN = {
     "test_endpoint": (
