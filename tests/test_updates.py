@@ -278,7 +278,7 @@ def test_the_owner_s_work_survives_a_new_version(
 def release_another(released: Path, folder: Path) -> Path:
     """Return a copy of a template's repository with another version, v2.0.0."""
     git(released.parent, "clone", "--quiet", str(released), str(folder))
-    watch = folder / "template/tests/harness/watch/watch.py"
+    watch = folder / "template/{{ harness_path }}/watch/watch.py"
     owner.replace(watch, "TASK_END_TIMEOUT: Final = 0.1", "TASK_END_TIMEOUT: Final = 0.2")
     owner.append(folder / "template/src/{{ package_name }}/health.py", "# A word more.\n")
     owner.replace(folder / "template/pyproject.toml.jinja", "alembic>=1.20", "alembic>=1.21")
@@ -345,7 +345,7 @@ def test_another_package_must_be_moved_first(make: Callable[..., GeneratedProjec
     update(project, package_name="shop")
     files = project.files()
     assert "# Mine.\n" in files["src/shop/settings.py"]
-    assert 'PACKAGE: Final = "shop"\n' in files["tests/harness/application.py"]
+    assert 'PROJECT: Final = "shop" ' in files["tests/harness/application.py"]
 
 
 def test_a_question_that_has_another_name_keeps_its_answer(
