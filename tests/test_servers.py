@@ -80,7 +80,7 @@ def test_an_application_with_another_database_is_not_touched(generate_installed:
     settings.write_text(settings.read_text().replace("settings = Settings()", fixed))
     output = project.run("pytest", exit_code=USAGE_ERROR)
     assert "The application connects to sqlite+aiosqlite:///" in output
-    assert "Let it read its address from DATABASE_URL." in output
+    assert "Let it read its address from DATABASE_URL, which nothing" in output
     assert not production.exists()
 
 
