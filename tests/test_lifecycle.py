@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -202,7 +204,6 @@ def test_outdated_databases_are_dropped(generate_installed: Generate, driver: st
     project = generate_installed(driver=driver, package_name=package, isolation="reset")
     if driver != "aiosqlite":
         project.variables["TEST_DATABASE_URL"] = require_server(BACKENDS[driver])
-    (project.path / "tests/test_slow.py").write_text(SLOW)
     migration = project.path / "migrations/versions/0001_items.py"
     source = migration.read_text()
 
@@ -211,16 +212,10 @@ def test_outdated_databases_are_dropped(generate_installed: Generate, driver: st
         project.run("pytest", "tests/test_health.py")
         return sum("_prepared_" in name for name in databases(project, driver, package))
 
-    before = databases(project, driver, package)
-    process = start(project, "tests/test_slow.py")
-    try:
-        wait_for_database(project, driver, package, before)
+    with running_until_killed(project, driver, package):
         for _ in range(5):
             counted = run_with_another_migration()
         assert counted > 5  # which the other process might be about to clone
-    finally:
-        process.kill()
-        process.wait()
     assert run_with_another_migration() == 5
 
 
@@ -321,7 +316,7 @@ ROUTINE = {
 def test_leftovers_are_dropped_and_nothing_else(generate_installed: Generate, driver: str) -> None:
     project = generate_installed(driver=driver, package_name=f"leaves_{driver}")
     package = f"leaves_{driver}"
-    url = require_server(BACKENDS[driver])
+    project.variables["TEST_DATABASE_URL"] = require_server(BACKENDS[driver])
     empty, half = f"test_{package}_00000000", f"test_{package}_22222222"
     foreign = {
         f"test_{package}_11111111": "CREATE TABLE precious (id int)",
@@ -336,25 +331,31 @@ def test_leftovers_are_dropped_and_nothing_else(generate_installed: Generate, dr
     try:
         for name, statement in foreign.items():
             administrate(project, driver, statement, database=name)
-        process = start(project, TEST_DATABASE_URL=url)
-        wait_for_database(project, driver, package, {empty, half, *foreign})
-        process.kill()
-        process.wait()
+        with running_until_killed(project, driver, package):
+            pass
         assert databases(project, driver, package) > {*foreign}
-        project.run("pytest", "tests/test_items.py", TEST_DATABASE_URL=url)
+        project.run("pytest", "tests/test_items.py")
         left = databases(project, driver, package)
         assert {name for name in left if "_prepared_" not in name} == {*foreign}
     finally:
         administrate(project, driver, *(f"DROP DATABASE {name}" for name in foreign))
 
 
-def wait_for_database(
-    project: GeneratedProject, driver: str, package: str, known: set[str]
-) -> None:
-    """Wait until a run has made a database of its own."""
-    deadline = time.monotonic() + 60
-    while not {n for n in databases(project, driver, package) - known if "_prepared_" not in n}:
-        assert time.monotonic() < deadline
+@contextmanager
+def running_until_killed(project: GeneratedProject, driver: str, package: str) -> Iterator[None]:
+    """Run a test that does not end, from when it has a database of its own; then kill the run."""
+    (project.path / "tests/test_slow.py").write_text(SLOW)
+    before = databases(project, driver, package)
+    process = start(project, "tests/test_slow.py")
+    try:
+        deadline = time.monotonic() + 60
+        while all("_prepared_" in name for name in databases(project, driver, package) - before):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_link_is_not_followed(generate_installed: Generate) -> None:
