@@ -4,13 +4,16 @@ import configparser
 import io
 import re
 import shutil
-from contextlib import redirect_stderr
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, Final
 
 import copier
 import tomlkit
 
+from .conftest import require_server
 from .generated import GeneratedProject
 from .pythons import UV
 
@@ -79,3 +82,32 @@ def configure_pytest(folder: Path, settings: dict[str, str]) -> None:
             value = [*(old.split() if isinstance(old, str) else old), *value]
         table[name] = value
     pyproject.write_text(tomlkit.dumps(document))
+
+
+EXECUTE: Final = """
+import asyncio, sys, asyncpg
+
+async def main(address, statement):
+    connection = await asyncpg.connect(address)
+    await connection.execute(statement)
+    await connection.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@contextmanager
+def developers_database(driver: str, name: str) -> Iterator[str]:
+    """Make a database as developers have; give its address for asyncpg or aiosqlite; drop it."""
+    if driver == "aiosqlite":
+        yield f"sqlite+aiosqlite:///{name}.db"
+        return
+    server = require_server("postgresql")
+    python = (UV, "run", "--quiet", "--no-project", "--with", "asyncpg", "python", "-c", EXECUTE)
+    name = f"{name}_of_developers"
+    subprocess.run([*python, server, f"CREATE DATABASE {name}"], check=True)
+    try:
+        address = server.removesuffix("/postgres").replace("postgresql", "postgresql+asyncpg")
+        yield f"{address}/{name}"
+    finally:
+        subprocess.run([*python, server, f"DROP DATABASE {name}"], check=True)

@@ -192,8 +192,9 @@ class Watch:
         if self._who.is_wide_fixture or not self.loop:
             raise OutsideTestError(
                 f"The database is used outside of a test, by {self._who}: what is written there"
-                " would reach into tests. Use it in tests and in function-scoped fixtures. Data"
-                " that all tests see belongs where the schema is made: in a migration."
+                " would reach into tests. Use it in tests and in function-scoped fixtures. What"
+                " makes or empties tables can be deleted: they are there. Data for all tests belong"
+                " where tables are made: in a migration, or in a table's event after_create."
             )
 
     def _connect(

@@ -43,6 +43,11 @@ class Who:
             self._fixtures.pop()
 
     @property
+    def fixture(self) -> pytest.FixtureDef[Any] | None:
+        """The fixture that is being set up."""
+        return self._fixtures[-1] if self._fixtures else None
+
+    @property
     def is_wide_fixture(self) -> bool:
         """Whether it is a fixture that outlives its test."""
         return any(fixture.scope != "function" for fixture in self._fixtures)
@@ -50,8 +55,8 @@ class Who:
     def __str__(self) -> str:
         """Return the test, the fixture, and the line of this project."""
         who = os.environ.get("PYTEST_CURRENT_TEST", "an import")
-        if self._fixtures:
-            who = f"the fixture {self._fixtures[-1].argname!r} for {who}"
+        if self.fixture:
+            who = f"the fixture {self.fixture.argname!r} for {who}"
         own = (frame for frame in stack() if is_project_code(frame.f_code.co_filename))
         frame = next(own, None)
         return f"{who}, {frame.f_code.co_qualname} at {position(frame)}" if frame else who

@@ -1,0 +1,105 @@
+"""What is said of a suite before it moves: planted faults are found, and nothing else is."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from .existing import APPLICATIONS, STEP, developers_database, render_harness
+from .generated import GeneratedProject
+from .pythons import UV
+
+FAULTS: Final = """
+import asyncio
+
+import pytest
+from app.db import engine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+kept = []
+
+
+async def test_it_leaves_rows():
+    async with engine.begin() as connection:
+        await connection.execute(text("INSERT INTO authors (name) VALUES ('a'), ('b')"))
+
+
+async def test_it_leaves_a_transaction():
+    kept.append(await engine.connect())
+    await kept[0].execute(text("SELECT 1"))
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_it_has_another_loop():
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+
+
+def test_it_has_a_loop_of_its_own():
+    async def read():
+        own = create_async_engine(engine.url, isolation_level="SERIALIZABLE")
+        async with own.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        await own.dispose()
+
+    asyncio.run(read())
+"""
+CLOSED: Final = """
+from test_y import kept
+
+
+async def test_it_closes():
+    await kept.pop().close()
+"""
+TITLES: Final = (
+    "### Databases",
+    "### Who uses connections",
+    "### Connections used on two event loops",
+    "### What files leave to the next",
+    "### Which isolation fits",
+)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "aiosqlite"])
+def test_faults_of_a_suite_are_found(template: Path, tmp_path: Path, driver: str) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(APPLICATIONS / "module_engine", folder)
+    project = GeneratedProject(folder)
+    project.run(UV, "sync", "--quiet")
+    steps = STEP.findall(render_harness(template, folder, driver=driver))
+    (step,) = (step for step in steps if step.endswith(".check"))
+    variable, *command = step.split()
+    environment = dict([variable.split("=")])
+
+    with developers_database(driver, "library") as address:
+        environment["DATABASE_URL"] = address
+        before = project.run(*command, **environment)
+        (folder / "tests/test_y.py").write_text(FAULTS)
+        (folder / "tests/test_z.py").write_text(CLOSED)
+        after = project.run(*command, exit_code=int(driver == "asyncpg"), **environment)
+
+    _, who, loops, left, fits = sections(before)
+    assert (loops, left, fits) == ("Nothing.", "Nothing.", "`reset` or `savepoint`.")
+    assert "| `tables` (session) | tests/conftest.py:25 | 1 | " in who
+    assert "| tests |  | 1 | " in who
+
+    databases, who, loops, left, fits = sections(after)
+    assert databases == f"* {address}. **The application uses it when nobody tests it.**"
+    assert re.search(r"\| tests \|  \| 1, 2(, 3)? \|", who)
+    assert "tests/test_y.py::test_it_has_another_loop" in loops
+    assert left.splitlines()[0].startswith(
+        "* `tests/test_y.py`: a transaction is open, begun by tests/test_y.py::test_it_leaves"
+    )
+    assert left.splitlines()[1:] == ["* `tests/test_y.py`: +2 rows in `authors`"]
+    assert "* an event loop of its own in a plain function: tests/test_y.py::" in fits
+    assert "* another engine for the same database: tests/test_y.py::" in fits
+    assert ("* the isolation level SERIALIZABLE: " in fits) == (driver == "asyncpg")
+
+
+def sections(report: str) -> list[str]:
+    """Return the texts under the titles, in their order."""
+    assert [title for title in report.splitlines() if title.startswith("###")] == [*TITLES]
+    return [part.strip() for part in re.split("|".join(TITLES), report)[1:]]
