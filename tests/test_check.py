@@ -93,7 +93,7 @@ def test_faults_of_a_suite_are_found(template: Path, tmp_path: Path, driver: str
     assert left.splitlines()[0].startswith(
         "* `tests/test_y.py`: a transaction is open, begun by tests/test_y.py::test_it_leaves"
     )
-    assert left.splitlines()[1:] == ["* `tests/test_y.py`: +2 rows in `authors`"]
+    assert left.splitlines()[1:] == ["* `tests/test_y.py`: 2 rows in `authors`, and 0 before"]
     assert "* an event loop of its own in a plain function: tests/test_y.py::" in fits
     assert "* another engine for the same database: tests/test_y.py::" in fits
     assert ("* the isolation level SERIALIZABLE: " in fits) == (driver == "asyncpg")
