@@ -44,7 +44,7 @@ class Loops:
                 " replace what starts it in this test, or mark the test with"
                 " @pytest.mark.real_commits."
             )
-        elif thread != threading.get_ident():
+        elif {thread, threading.get_ident()} != {threading.main_thread().ident}:
             fix = (
                 "A thread has a loop of its own, as that of Starlette's TestClient: call the"
                 " application through the fixture `client` instead, and coroutines with `await`."

@@ -25,7 +25,9 @@ from . import statements
 if TYPE_CHECKING:
     from .sandbox import Sandbox
 
-ADVICE: Final = "Mark the test with @pytest.mark.real_commits."
+ADVICE: Final = (
+    "Mark the test with @pytest.mark.real_commits. (With isolation=reset, no test would need it.)"
+)
 
 SQLALCHEMY: Final = str(Path(sqlalchemy.__file__).parent)
 last_task: ContextVar[asyncio.Task[Any] | None] = ContextVar("last_task", default=None)
