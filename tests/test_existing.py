@@ -17,6 +17,7 @@ import pytest
 from .conftest import SERVERS, Generate
 from .existing import ANSWERS_FILE, APPLICATIONS, bring_harness, render_harness
 from .generated import GeneratedProject, commit, copy_template
+from .pythons import UV
 
 PLAIN_URL: Final = "DATABASE_URL=postgresql://{user}:{password}@{host}:{port}/{name}"
 PARTS: Final = " ".join(
@@ -148,6 +149,23 @@ def test_a_suite_moves_to_the_harness(template: Path, tmp_path: Path, case: Case
         own = file.relative_to(APPLICATIONS / case.application)
         if "tests" not in own.parts:
             assert (project.path / own).read_text() == file.read_text()
+
+
+OLDEST_VERSIONS: Final = "sqlalchemy==2.0.36", "pytest==8.4.0", "fastapi==0.118.0"
+
+
+@pytest.mark.parametrize(
+    ("application", "runner"),
+    [("module_engine", "pytest-asyncio==0.26.0"), ("lifespan_state", "anyio==4.12.0")],
+)
+def test_the_oldest_versions_will_do(
+    template: Path, tmp_path: Path, application: str, runner: str
+) -> None:
+    case = Case(application, "asyncpg", "reset", STYLES[application].loop_scopes[0])
+    project = bring_harness(template, application, tmp_path / "project", **answers_of(case))
+    project.run(UV, "pip", "install", "--python", ".venv", *OLDEST_VERSIONS, runner)
+    project.run(UV, "run", "--no-sync", "pytest")
+    project.run(UV, "run", "--no-sync", "pytest", "tests/harness/contract")
 
 
 def test_what_is_missing_is_said_in_a_line(template: Path, tmp_path: Path) -> None:
