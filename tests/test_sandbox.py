@@ -328,6 +328,23 @@ async def test_what_listeners_set_stays(engine, as_application):
     await other.dispose()
 
 
+async def test_what_listeners_set_by_the_driver_stays(engine, as_application):
+    other = await as_application(create_async_engine(engine.url))
+
+    @event.listens_for(other.sync_engine, "connect")
+    def configure(connection, _):
+        setting = "SET search_path = pg_catalog, \\"a'b\\""
+        connection.run_async(lambda driver: driver.execute(setting))
+
+    async with other.connect() as connection:
+        for _ in range(2):
+            path = (await connection.execute(text("SHOW search_path"))).scalar()
+            assert path == "pg_catalog, \\"a'b\\""
+            await connection.execute(text("SET LOCAL search_path = public"))
+            await connection.commit()
+    await other.dispose()
+
+
 async def test_a_listener_with_parameters(engine, as_application):
     other = await as_application(create_async_engine(engine.url))
 
@@ -377,6 +394,17 @@ async def test_constraints_are_deferred_for_a_transaction_only(engine):
         await connection.commit()
         with pytest.raises(DBAPIError, match="places_place_key"):
             await connection.execute(text("INSERT INTO places (id, place) VALUES (3, 1)"))
+        await connection.rollback()
+
+
+async def test_constraints_of_one_name(engine):
+    references = "CREATE TABLE {0} (id int PRIMARY KEY, of int CONSTRAINT c REFERENCES {0} {1})"
+    async with engine.connect() as connection:
+        await connection.execute(text(references.format("a", "DEFERRABLE")))
+        await connection.commit()
+        await connection.execute(text(references.format("b", "DEFERRABLE INITIALLY DEFERRED")))
+        with pytest.raises(TransactionControlError, match="Several constraints are called"):
+            await connection.commit()
         await connection.rollback()
 
 

@@ -10,9 +10,9 @@ from .combinations import Combination
 from .conftest import Generate
 
 BUDGET = {
-    Combination("asyncpg", "savepoint"): 3475,
-    Combination("asyncmy", "savepoint"): 3410,
-    Combination("aiosqlite", "savepoint"): 2935,
+    Combination("asyncpg", "savepoint"): 3490,
+    Combination("asyncmy", "savepoint"): 3416,
+    Combination("aiosqlite", "savepoint"): 2940,
     Combination("asyncpg", "reset"): 3075,
     Combination("asyncpg", "clone"): 2575,
     Combination("asyncpg", "create_drop"): 2215,

@@ -39,6 +39,7 @@ class Sandbox:
         self._server = server
         self.shared: Any = None
         self.setup_statements = dict[str, None]()  # of listeners for "connect", in order
+        self._settings = list[str]()  # statements that set again what listeners have set
         self._options: dict[str, Any] = {}  # with which it was opened
         self._session_changed = False  # by statements whose effects may outlive a rollback
         self._schema: statements.Schema | None = None  # what is known of it, if anything
@@ -107,6 +108,7 @@ class Sandbox:
         pool = get_engine().sync_engine.pool.recreate()
         try:
             await greenlet_spawn(lambda: pool.connect().close())
+            self._settings = await greenlet_spawn(statements.settings, self.shared)
         except BaseException:
             self._opening = None
             if self.shared is not None:
@@ -153,7 +155,8 @@ class Sandbox:
     def _read_schema(self) -> statements.Schema:
         """Return what is known of the schema; read it first if it may have changed."""
         if self._schema is None:
-            read = partial(statements.Schema, self.shared, self.setup_statements)
+            again = [*self._settings, *self.setup_statements]
+            read = partial(statements.Schema, self.shared, again)
             self._schema = self.call(read)
         return self._schema
 

@@ -72,6 +72,11 @@ def refusal(statement: str, parameters: Any) -> str | None:
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 
 
+def settings(connection: Any) -> list[str]:
+    """Return nothing: settings of the session stay when a transaction ends."""
+    return []
+
+
 class Schema:
     """What writes depend on, as long as the schema does not change."""
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from ..errors import TransactionControlError
+
 BEGIN: Final = "BEGIN; SAVEPOINT tests_harness"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
 # The first fails if the transaction has been ended; the last two end what belongs to the session.
@@ -98,6 +100,10 @@ https://www.postgresql.org/docs/current/xfunc-volatility.html"""
 
 NAME: Final = re.compile(r'([\w$]+|"[^"]+"|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
 """A name or an operator, and the bracket that follows the name of a function."""
+SETTINGS: Final = """
+    SELECT format('SELECT set_config(%L, %L, false)', name, setting)
+    FROM pg_settings WHERE source = 'session'
+"""
 SETTING: Final = re.compile(r"\s*(SET|SELECT)\b", re.IGNORECASE)
 DEFERRABLE: Final = """
     SELECT format('%I.%I', nspname, conname), condeferred
@@ -112,6 +118,11 @@ def refusal(statement: str, parameters: Any) -> str | None:
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 
 
+def settings(connection: Any) -> list[str]:
+    """Return what sets again all that is set for the session, whoever did it, and how."""
+    return [statement for (statement,) in query(connection, SETTINGS)]
+
+
 class Schema:
     """What writes and commits depend on, as long as the schema does not change."""
 
@@ -120,10 +131,15 @@ class Schema:
         self._connection = connection
         self._writing_names = {name for (name,) in query(connection, WRITING_NAMES)}
         self._constraints = query(connection, DEFERRABLE)
-        deferred = ", ".join(name for name, is_deferred in self._constraints if is_deferred)
+        deferred = {name for name, is_deferred in self._constraints if is_deferred}
+        if both := deferred & {name for name, is_deferred in self._constraints if not is_deferred}:
+            raise TransactionControlError(
+                f"Several constraints are called {' and '.join(both)}, deferred and not. After a"
+                " commit, the sandbox could set them only together: give one another name."
+            )
         self._commit = "; ".join(
             [
-                *([f"SET CONSTRAINTS {deferred} DEFERRED"] if deferred else []),
+                *([f"SET CONSTRAINTS {', '.join(deferred)} DEFERRED"] if deferred else []),
                 "SET SESSION AUTHORIZATION DEFAULT; RESET ALL",
                 *filter(SETTING.match, setup_statements),
                 "RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness",

@@ -59,6 +59,11 @@ def refusal(statement: str, parameters: Any) -> str | None:
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 
 
+def settings(connection: Any) -> list[str]:
+    """Return nothing: settings of the session stay when a transaction ends."""
+    return []
+
+
 class Schema:
     """What writes and commits depend on: not on the schema here."""
 
