@@ -227,7 +227,7 @@ SHOWN = {
 
 def reports(output: str) -> dict[str, str]:
     """Return each failure's report by its title, less what is not the same in two runs."""
-    output = re.sub(r"0x[0-9a-f]+|(?<=test_my_app_)[0-9a-f]{8}", "...", output)
+    output = re.sub(r"0x[0-9a-f]+|(?<=test_my_app_)[0-9a-f]{8}|[0-9.]+ ms", "...", output)
     parts = re.split(r"^_{3,} (.+) _{3,}\n|^=.*\n", output, flags=re.MULTILINE)
     return {title: text for title, text in zip(parts[1::2], parts[2::2], strict=True) if title}
 

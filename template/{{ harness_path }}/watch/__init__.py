@@ -12,6 +12,7 @@ All of it hangs on SQLAlchemy's public events, so it works for any engine, where
     who.py        who is at work: the test, the fixture, the line of the project
     loops.py      what is said of a wrong event loop
     interrupt.py  ends what an interrupted test leaves running
+    log.py        what a test has sent: in its report if it fails, and to be counted
     report.py     shows an error of the harness on one screen
     runner.py     what depends on the plugin that runs async tests
     tasks.py      which tasks are a test's, and which the harness's

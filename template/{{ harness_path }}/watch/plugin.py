@@ -10,6 +10,7 @@ from ..answers import LOOP_SCOPE
 from ..application import get_engine
 from ..database.lifecycle import DATABASE
 from .interrupt import Interrupt
+from .log import StatementLog
 from .loops import Loops
 from .runner import async_fixture
 from .watch import Watch
@@ -25,6 +26,7 @@ def start(config: pytest.Config) -> None:
     watch = config.stash[WATCH] = Watch(database, Loops(config, database.url, who), who)
     config.pluginmanager.register(who)
     config.pluginmanager.register(Interrupt(database, watch))
+    config.pluginmanager.register(StatementLog(who, watch.connections))
 
 
 @pytest.fixture(scope="session")

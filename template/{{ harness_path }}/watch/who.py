@@ -57,9 +57,14 @@ class Who:
         who = os.environ.get("PYTEST_CURRENT_TEST", "an import")
         if self.fixture:
             who = f"the fixture {self.fixture.argname!r} for {who}"
+        return f"{who}, {place}" if (place := self.place) else who
+
+    @property
+    def place(self) -> str:
+        """The function of this project that is at work, and its line; empty if none is."""
         own = (frame for frame in stack() if is_project_code(frame.f_code.co_filename))
         frame = next(own, None)
-        return f"{who}, {frame.f_code.co_qualname} at {position(frame)}" if frame else who
+        return f"{frame.f_code.co_qualname} at {position(frame)}" if frame else ""
 
     def describe(self, task: asyncio.Task[Any]) -> str:
         """Return what `task` runs, and where in this project's code it waits, if it is there."""
