@@ -27,6 +27,14 @@ async def test_it_leaves_rows():
         await connection.execute(text("INSERT INTO authors (name) VALUES ('a'), ('b')"))
 
 
+async def test_it_writes_twice_at_once():
+    async with engine.connect() as one, engine.connect() as other:
+        await one.execute(text("INSERT INTO authors (name) VALUES ('c')"))
+        if engine.dialect.name != "sqlite":
+            await other.execute(text("INSERT INTO authors (name) VALUES ('d')"))
+            await other.execute(text("SELECT 1 FROM authors FOR UPDATE SKIP LOCKED"))
+
+
 async def test_it_leaves_a_transaction():
     kept.append(await engine.connect())
     await kept[0].execute(text("SELECT 1"))
@@ -82,13 +90,15 @@ def test_faults_of_a_suite_are_found(template: Path, tmp_path: Path, driver: str
         after = project.run(*command, exit_code=int(driver == "asyncpg"), **environment)
 
     _, who, loops, left, fits = sections(before)
-    assert (loops, left, fits) == ("Nothing.", "Nothing.", "`reset` or `savepoint`.")
-    assert "| `tables` (session) | tests/conftest.py:25 | 1 | " in who
-    assert "| tests |  | 1 | " in who
+    assert (loops, left) == ("Nothing.", "Nothing.")
+    assert fits == "`reset`, or `savepoint`: nothing that it refuses was seen."
+    assert "| `tables` (session) | tests/conftest.py:25 | loop 1 | " in who
+    assert re.search(r"\| the end of `tables` \| tests/conftest.py:\d+ \| loop 1 \| .*DROP", who)
+    assert "| tests |  | loop 1 | " in who
 
     databases, who, loops, left, fits = sections(after)
     assert databases == f"* {address}. **The application uses it when nobody tests it.**"
-    assert re.search(r"\| tests \|  \| 1, 2(, 3)? \|", who)
+    assert re.search(r"\| tests \|  \| loop 1, loop 2(, loop 3)? \|", who)
     assert "tests/test_y.py::test_it_has_another_loop" in loops
     assert left.splitlines()[0].startswith(
         "* `tests/test_y.py`: a transaction is open, begun by tests/test_y.py::test_it_leaves"
@@ -96,7 +106,17 @@ def test_faults_of_a_suite_are_found(template: Path, tmp_path: Path, driver: str
     assert left.splitlines()[1:] == ["* `tests/test_y.py`: 2 rows in `authors`, and 0 before"]
     assert "* an event loop of its own in a plain function: tests/test_y.py::" in fits
     assert "* another engine for the same database: tests/test_y.py::" in fits
-    assert ("* the isolation level SERIALIZABLE: " in fits) == (driver == "asyncpg")
+    for limit in (
+        "the isolation level SERIALIZABLE",
+        "two transactions of one task at once",
+        "SKIP LOCKED",
+    ):
+        assert (f"* {limit}: tests/test_y.py::" in fits) == (driver == "asyncpg")
+
+    pyproject = folder / "pyproject.toml"
+    harness = command[-1].removesuffix(".check")
+    pyproject.write_text(f"{pyproject.read_text()}addopts = '-p {harness}'\n")
+    assert "loads the harness already" in project.run(*command, exit_code=4, **environment)
 
 
 def sections(report: str) -> list[str]:

@@ -208,6 +208,7 @@ def test_what_is_missing_is_said_in_a_line(template: Path, tmp_path: Path) -> No
         render_harness(template, project.path, overwrite=True, **answers)
         output = project.run(*run, exit_code=4)
         assert f"The answer {question}={wrong} does not fit: {reason}" in output
+        assert ("did you mean app.db:get_session()?" in output) == ("get_session" in wrong)
         assert "Traceback" not in output
 
 
@@ -250,6 +251,23 @@ def test_an_update_is_a_fresh_render(tmp_path: Path) -> None:
         GeneratedProject(tmp_path / folder).files() for folder in ("updated", "fresh")
     )
     assert updated == fresh
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"harness_path": "tests"}, "harness_path=tests: a new folder; tests has files already"),
+        ({"database_env": "DB_HOST DB_NAME"}, "say which part each has, like DB_HOST={host}"),
+    ],
+)
+def test_answers_that_would_do_harm_are_refused(
+    template: Path, tmp_path: Path, answers: dict[str, Any], message: str
+) -> None:
+    shutil.copytree(APPLICATIONS / "module_engine", tmp_path / "project")
+    before = GeneratedProject(tmp_path / "project").files()
+    with pytest.raises(copier.errors.UserMessageError, match=message):
+        render_harness(template, tmp_path / "project", **answers)
+    assert GeneratedProject(tmp_path / "project").files() == before
 
 
 def test_the_scope_is_chosen_once(generate: Generate, template: Path, tmp_path: Path) -> None:

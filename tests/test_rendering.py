@@ -58,6 +58,7 @@ ALWAYS = {
     "tests/harness/watch/__init__.py",
     "tests/harness/watch/guard.py",
     "tests/harness/watch/interrupt.py",
+    "tests/harness/watch/log.py",
     "tests/harness/watch/loops.py",
     "tests/harness/watch/plugin.py",
     "tests/harness/watch/report.py",
