@@ -2,9 +2,9 @@
 
     uv run python -m tests.benchmark_existing [driver ...]
 
-For each application, both suites run in turn; a figure is the median of the runs. What a test
-costs is the time of all tests with their fixtures, by their number, so it contains a share of what
-a suite does once. The harness prepares its database before, so the whole run is measured as well.
+For each application, the suites run in turn; a figure is the median of the runs. What a test costs
+is the median of a run's tests, each with its fixtures. What a suite does once is in the whole run:
+its own imports the application and makes tables, the harness imports it and clones a database.
 """
 
 import shutil
@@ -43,7 +43,7 @@ def measure(project: GeneratedProject) -> Cost:
     project.run(UV, "run", "--no-sync", "pytest", "-q", f"--junit-xml={file}")
     took = time.perf_counter() - began
     times = [float(case.attrib["time"]) for case in ET.parse(file).iter("testcase")]
-    return Cost(1000 * sum(times) / len(times), took)
+    return Cost(1000 * statistics.median(times), took)
 
 
 def databases_of(application: str, driver: str, databases: ExitStack) -> dict[str, str]:
