@@ -87,9 +87,10 @@ def configure_pytest(folder: Path, settings: dict[str, str]) -> None:
 EXECUTE: Final = """
 import asyncio, sys, asyncpg
 
-async def main(address, statement):
+async def main(address, *statements):
     connection = await asyncpg.connect(address)
-    await connection.execute(statement)
+    for statement in statements:
+        await connection.execute(statement)
     await connection.close()
 
 asyncio.run(main(*sys.argv[1:]))
@@ -105,9 +106,10 @@ def developers_database(driver: str, name: str) -> Iterator[str]:
     server = require_server("postgresql")
     python = (UV, "run", "--quiet", "--no-project", "--with", "asyncpg", "python", "-c", EXECUTE)
     name = f"{name}_of_developers"
-    subprocess.run([*python, server, f"CREATE DATABASE {name}"], check=True)
+    drop = f"DROP DATABASE IF EXISTS {name}"  # a run that was killed may have left it
+    subprocess.run([*python, server, drop, f"CREATE DATABASE {name}"], check=True)
     try:
         address = server.removesuffix("/postgres").replace("postgresql", "postgresql+asyncpg")
         yield f"{address}/{name}"
     finally:
-        subprocess.run([*python, server, f"DROP DATABASE {name}"], check=True)
+        subprocess.run([*python, server, drop], check=True)
