@@ -7,7 +7,6 @@ is the median of a run's tests, each with its fixtures. What a suite does once i
 its own imports the application and makes tables, the harness imports it and clones a database.
 """
 
-import shutil
 import statistics
 import sys
 import time
@@ -18,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from .existing import APPLICATIONS, bring_harness, developers_database
+from .existing import bring_harness, copy_application, developers_database
 from .generated import GeneratedProject, copy_template
 from .pythons import UV
 from .test_existing import STYLES, Case, answers_of
@@ -69,9 +68,7 @@ def databases_of(application: str, driver: str, databases: ExitStack) -> dict[st
 
 def suites(template: Path, folder: Path, application: str, driver: str) -> list[GeneratedProject]:
     """Return the application with its own suite, and with those under the harness."""
-    own = GeneratedProject(folder / "own")
-    shutil.copytree(APPLICATIONS / application, own.path)
-    own.run(UV, "sync", "--quiet")
+    own = copy_application(application, folder / "own")
     style = STYLES[application]
     cases = [
         Case(application, driver, isolation, style.loop_scopes[0])

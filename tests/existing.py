@@ -27,15 +27,21 @@ LISTS: Final = ("addopts", "pythonpath")
 ANSWERS_FILE: Final = ".copier-answers.loopsafe.yml"
 
 
-def bring_harness(
-    template: Path, application: str, folder: Path, **answers: Any
-) -> GeneratedProject:
-    """Copy the application to `folder`, render the harness beside it, and do what copier prints."""
+def copy_application(application: str, folder: Path) -> GeneratedProject:
+    """Copy the application to `folder`, with its own suite, and install it there."""
     shutil.copytree(
         APPLICATIONS / application, folder, ignore=shutil.ignore_patterns(".*", "*.db", "uv.lock")
     )
     project = GeneratedProject(folder)
     project.run(UV, "sync", "--quiet")
+    return project
+
+
+def bring_harness(
+    template: Path, application: str, folder: Path, **answers: Any
+) -> GeneratedProject:
+    """Copy the application to `folder`, render the harness beside it, and do what copier prints."""
+    project = copy_application(application, folder)
     printed = render_harness(template, folder, **answers)
     for step in STEP.findall(printed):
         if step.startswith("uv add "):

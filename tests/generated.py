@@ -1,6 +1,7 @@
 """Rendering projects, and running commands in them as their owner would."""
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -60,6 +61,12 @@ def clean_environment() -> dict[str, str]:
         and name not in ("VIRTUAL_ENV", "DATABASE_URL", "TEST_DATABASE_URL", "PYTHONPATH")
         and name != "PYTHONDONTWRITEBYTECODE"
     } | {"UV_PYTHON": PYTHONS[OLDEST], "NO_COLOR": "1"}
+
+
+def reports(output: str) -> dict[str, str]:
+    """Return each failure's report by its title, from what pytest prints."""
+    parts = re.split(r"^_{3,} (.+) _{3,}\n|^=.*\n", output, flags=re.MULTILINE)
+    return {title: text for title, text in zip(parts[1::2], parts[2::2], strict=True) if title}
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,12 @@
 """What is said of a suite before it moves: planted faults are found, and nothing else is."""
 
 import re
-import shutil
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from .existing import APPLICATIONS, STEP, developers_database, render_harness
-from .generated import GeneratedProject
-from .pythons import UV
+from .existing import STEP, copy_application, developers_database, render_harness
 
 FAULTS: Final = """
 import asyncio
@@ -74,9 +71,7 @@ TITLES: Final = (
 @pytest.mark.parametrize("driver", ["asyncpg", "aiosqlite"])
 def test_faults_of_a_suite_are_found(template: Path, tmp_path: Path, driver: str) -> None:
     folder = tmp_path / "project"
-    shutil.copytree(APPLICATIONS / "module_engine", folder)
-    project = GeneratedProject(folder)
-    project.run(UV, "sync", "--quiet")
+    project = copy_application("module_engine", folder)
     steps = STEP.findall(render_harness(template, folder, driver=driver))
     (step,) = (step for step in steps if step.endswith(".check"))
     variable, *command = step.split()

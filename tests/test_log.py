@@ -6,6 +6,7 @@ import pytest
 
 from .combinations import BACKENDS
 from .conftest import Generate, require_server
+from .generated import reports
 
 FAILING = """
 import asyncio
@@ -88,12 +89,9 @@ def test_a_failed_test_says_what_it_has_sent(
     output = project.run("pytest", "tests/test_failing.py", exit_code=1)
     assert "1 passed, 1 error" in output
     assert "5 failed" in output
-    reports = re.split(
-        r"^_{3,} (.+) _{3,}\n", output.partition("short test summary")[0], flags=re.M
-    )
     sent = {
-        title: re.split(rf"^-+ {TITLE} -+\n|^=.*", report, flags=re.M)[1].splitlines()
-        for title, report in zip(reports[1::2], reports[2::2], strict=True)
+        title: re.split(rf"^-+ {TITLE} -+\n", report, flags=re.MULTILINE)[1].splitlines()
+        for title, report in reports(output).items()
         if TITLE in report
     }
     assert sent.keys() == {

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from .conftest import Generate
+from .generated import reports
 
 ROWS, COLUMNS = 24, 80
 
@@ -225,11 +226,9 @@ SHOWN = {
 """What stands in a report, in this order."""
 
 
-def reports(output: str) -> dict[str, str]:
+def comparable(output: str) -> dict[str, str]:
     """Return each failure's report by its title, less what is not the same in two runs."""
-    output = re.sub(r"0x[0-9a-f]+|(?<=test_my_app_)[0-9a-f]{8}|[0-9.]+ ms", "...", output)
-    parts = re.split(r"^_{3,} (.+) _{3,}\n|^=.*\n", output, flags=re.MULTILINE)
-    return {title: text for title, text in zip(parts[1::2], parts[2::2], strict=True) if title}
+    return reports(re.sub(r"0x[0-9a-f]+|(?<=test_my_app_)[0-9a-f]{8}|[0-9.]+ ms", "...", output))
 
 
 @pytest.mark.parametrize(
@@ -242,8 +241,10 @@ def test_an_error_of_the_harness_is_one_screen(
     (project.path / "tests/test_broken.py").write_text(BROKEN + ORDINARY)
     # Starlette's TestClient is deprecated.
     command = "pytest", "-W", "ignore::DeprecationWarning", "tests/test_broken.py"
-    shown = reports(project.run(*command, exit_code=1))
-    as_always = reports(project.run(*command, "-p", "no:tests.harness.watch.report", exit_code=1))
+    shown = comparable(project.run(*command, exit_code=1))
+    as_always = comparable(
+        project.run(*command, "-p", "no:tests.harness.watch.report", exit_code=1)
+    )
     assert [*shown] == [*as_always]
     assert {*SHOWN} == {title for title in shown if "ordinary" not in title}
     for title, report in shown.items():

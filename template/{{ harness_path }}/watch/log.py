@@ -29,13 +29,14 @@ class Statement:
 
     text: str
     who: str
-    parameters: str = ""
+    parameters: Any = None  # described only if the test fails
     result: str = ""
     started: float = 0  # on the clock of `time.perf_counter`; 0 for the end of a transaction
 
     def __str__(self) -> str:
         """Describe it in a line."""
-        text = f"{shorten(self.text)} {self.parameters}".strip()
+        parameters = f" {shorten_repr(self.parameters)}" if self.parameters else ""
+        text = f"{shorten(self.text)}{parameters}"
         return ", ".join(filter(None, (text, self.result, self.who)))
 
 
@@ -114,11 +115,10 @@ class StatementLog:
 
     def _begin(self, connection: Connection, _: Any, text: str, parameters: Any, *__: Any) -> None:
         if not is_harness.get():
-            entry = Statement(text, self._who.place, started=time.perf_counter())
-            entry.result = "failed, or not finished"
-            if parameters:
-                is_hidden = connection.engine.hide_parameters
-                entry.parameters = "(hidden)" if is_hidden else shorten_repr(parameters)
+            is_hidden = parameters and connection.engine.hide_parameters
+            shown = "(hidden)" if is_hidden else parameters
+            entry = Statement(text, self._who.place, shown, "failed, or not finished")
+            entry.started = time.perf_counter()
             connection.info[RUNNING] = entry
             self.entries.append(entry)
 

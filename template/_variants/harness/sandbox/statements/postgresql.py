@@ -104,6 +104,7 @@ SETTINGS: Final = """
     SELECT format('SELECT set_config(%L, %L, false)', name, setting)
     FROM pg_settings WHERE source = 'session'
 """
+"""What sets again what listeners have set, also past the sandbox: a commit ends all settings."""
 SETTING: Final = re.compile(r"\s*(SET|SELECT)\b", re.IGNORECASE)
 DEFERRABLE: Final = """
     SELECT format('%I.%I', nspname, conname), condeferred
