@@ -45,7 +45,7 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     middleware = app.middleware_stack or app.build_middleware_stack()
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", state.copy())
+        scope["state"] = state | scope.get("state", {})
         await middleware(scope, receive, send)
 
     app.middleware_stack = with_state  # so the requests of any client have it

@@ -11,7 +11,7 @@ All of it hangs on SQLAlchemy's public events, so it works for any engine, where
     guard.py      the proxy, and what is known of a connection
     who.py        who is at work: the test, the fixture, the line of the project
     loops.py      what is said of a wrong event loop
-    interrupt.py  ends what an interrupted test leaves running
+    interrupt.py  says what an interrupted test was running, and ends it
     log.py        what a test has sent: in its report if it fails, and to be counted
     report.py     shows an error of the harness on one screen
     runner.py     what depends on the plugin that runs async tests

@@ -15,8 +15,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from ..errors import HarnessError, WrongLoopError
-from .loops import running_loop
 from .tasks import create_task
+from .who import running_loop
 
 STATEMENT: Final = "tests.harness: last statement"
 """Where a connection's `info` has the last statement of an open transaction."""

@@ -1,5 +1,6 @@
 """What a test sends to its database: its report shows that if it fails, and it can count it."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
@@ -9,7 +10,7 @@ from reprlib import repr as shorten_repr
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, event
 
 from ..database.thread import is_harness
 from ..errors import HarnessError
@@ -21,6 +22,7 @@ SHOWN: Final = 20
 """How many of the last statements the report of a failed test shows."""
 RUNNING: Final = "tests.harness: running statement"
 """Where a connection's `info` has the statement that it executes."""
+UNFINISHED: Final = "not finished"
 
 
 @dataclass
@@ -83,8 +85,16 @@ class StatementLog:
         self.entries: list[Statement] = []
         event.listen(Engine, "before_cursor_execute", self._begin)
         event.listen(Engine, "after_cursor_execute", self._end)
+        event.listen(Engine, "handle_error", self._fail)
         event.listen(Engine, "commit", lambda _: self._log_end("COMMIT"))
         event.listen(Engine, "rollback", lambda _: self._log_end("ROLLBACK"))
+
+    def running(self) -> list[str]:
+        """Describe the statements that run; and, if any does, what else is open."""
+        now = time.perf_counter()
+        running = [entry for entry in self.entries if entry.result == UNFINISHED]
+        lines = [f"Running for {now - entry.started:.1f} s: {entry}" for entry in running]
+        return lines + self._open() if lines else []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
@@ -102,9 +112,7 @@ class StatementLog:
             lines = [str(entry) for entry in self.entries[-SHOWN:]]
             if len(self.entries) > SHOWN:
                 lines.insert(0, f"... {len(self.entries) - SHOWN} before")
-            states = [connection.state for connection in self._connections]
-            is_open = [state for state in states if STATEMENT in state.entry.info]
-            lines += [f"Open is {describe(state)}." for state in is_open]
+            lines += self._open()
             report.sections.append(("Statements of the test", "\n".join(lines)))
         return report
 
@@ -113,11 +121,17 @@ class StatementLog:
         """Counts the statements of a block: `with statements.at_most(3): ...`."""
         return Statements(self.entries)
 
+    def _open(self) -> list[str]:
+        """Describe the transactions that are open and run no statement."""
+        states = [connection.state for connection in self._connections]
+        is_open = [s for s in states if STATEMENT in s.entry.info and RUNNING not in s.entry.info]
+        return [f"Open is {describe(state)}." for state in is_open]
+
     def _begin(self, connection: Connection, _: Any, text: str, parameters: Any, *__: Any) -> None:
         if not is_harness.get():
             is_hidden = parameters and connection.engine.hide_parameters
             shown = "(hidden)" if is_hidden else parameters
-            entry = Statement(text, self._who.place, shown, "failed, or not finished")
+            entry = Statement(text, self._who.place, shown, UNFINISHED)
             entry.started = time.perf_counter()
             connection.info[RUNNING] = entry
             self.entries.append(entry)
@@ -126,6 +140,12 @@ class StatementLog:
         if entry := connection.info.pop(RUNNING, None):
             took = f"{(time.perf_counter() - entry.started) * 1000:.1f} ms"
             entry.result = f"{cursor.rowcount} rows, {took}" if cursor.rowcount >= 0 else took
+
+    def _fail(self, context: ExceptionContext) -> None:
+        error = context.original_exception
+        ends = isinstance(error, Exception | asyncio.CancelledError)  # others interrupt the test
+        if ends and context.connection and (entry := context.connection.info.pop(RUNNING, None)):
+            entry.result = f"failed: {type(error).__name__}"
 
     def _log_end(self, text: str) -> None:
         if not is_harness.get():

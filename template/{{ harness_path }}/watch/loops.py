@@ -2,14 +2,21 @@
 
 import asyncio
 import threading
+from typing import Final
 from weakref import WeakKeyDictionary
 
 import pytest
 from sqlalchemy import URL
 
+from ..answers import LOOP_SCOPE
 from ..errors import WrongLoopError
 from .runner import describe_settings
-from .who import Who, stack
+from .who import Who, running_loop, stack
+
+LIFETIME: Final = (
+    f"An event loop lasts for a {LOOP_SCOPE} here: give the fixture no wider scope, or the harness"
+    " another loop_scope."
+)
 
 
 class Loops:
@@ -45,9 +52,12 @@ class Loops:
                 " @pytest.mark.real_commits."
             )
         elif {thread, threading.get_ident()} != {threading.main_thread().ident}:
-            fix = (
-                "A thread has a loop of its own, as that of Starlette's TestClient: call the"
-                " application through the fixture `client` instead, and coroutines with `await`."
+            fix = "A thread has a loop of its own, as that of Starlette's TestClient: " + (
+                "take the fixture `test_client` in place of it, and its method"
+                " `test_client.portal.call(...)` for coroutines."
+                if self._who.is_sync_test
+                else "call the application through the fixture `client` instead, and coroutines"
+                " with `await`."
             )
         else:
             fix = (
@@ -66,11 +76,3 @@ class Loops:
             return "no loop"
         number = self._numbers.setdefault(loop, len(self._numbers) + 1)
         return f"loop {number} (closed)" if loop.is_closed() else f"loop {number}"
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread, if one does."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -1,5 +1,6 @@
 """The watch as a pytest plugin. It begins before the application is imported."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -24,9 +25,9 @@ def start(config: pytest.Config) -> None:
     database = config.stash[DATABASE]
     who = Who()
     watch = config.stash[WATCH] = Watch(database, Loops(config, database.url, who), who)
-    config.pluginmanager.register(who)
-    config.pluginmanager.register(Interrupt(database, watch))
-    config.pluginmanager.register(StatementLog(who, watch.connections))
+    log = StatementLog(who, watch.connections)
+    for registered in (who, log, Interrupt(database, watch, log)):
+        config.pluginmanager.register(registered)
 
 
 @pytest.fixture(scope="session")
@@ -40,5 +41,7 @@ def harness_watch(pytestconfig: pytest.Config) -> Watch:
 @async_fixture(LOOP_SCOPE, autouse=True)
 async def harness_end_loop(harness_watch: Watch) -> AsyncIterator[None]:
     """Close connections as the last thing on each loop: nobody could use or close them later."""
+    harness_watch.loop_of_scope = asyncio.get_running_loop()
     yield
+    harness_watch.loop_of_scope = None
     await harness_watch.close_connections()

@@ -21,9 +21,13 @@ def create_task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     return task
 
 
-def other_tasks() -> set[asyncio.Task[Any]]:
-    """Return all tasks but the current one, others that run tests, and the harness's."""
-    tasks = asyncio.all_tasks() - runner_tasks()
+def other_tasks(loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+    """Return all tasks but the current one, others that run tests, and the harness's.
+
+    They are those of the running loop, or of `loop`.
+    """
+    loop = loop or asyncio.get_running_loop()
+    tasks = asyncio.all_tasks(loop) - runner_tasks(loop)
     return {task for task in tasks if task.get_name() != HARNESS_TASK}
 
 

@@ -18,9 +18,9 @@ from ..database.lifecycle import Database
 from ..database.thread import is_harness
 from ..errors import HarnessError, LeakError, OutsideTestError, WrongLoopError
 from .guard import STATEMENT, UNWANTED, ConnectionState, GuardedConnection, close, connect, describe
-from .loops import Loops, running_loop
+from .loops import LIFETIME, Loops
 from .tasks import CANCEL_TIMEOUT, cancel, other_tasks, still_running
-from .who import Who, task_name
+from .who import Who, running_loop, task_name
 
 TASK_END_TIMEOUT: Final = 0.1
 """Seconds that a task may take to end by itself after its test."""
@@ -41,14 +41,19 @@ class Watch:
         self._loops = loops
         self._who = who
         self._thread = threading.get_ident()
-        self._shared: Connect | None = None  # what opens connections for the test that runs
+        self.shared: Connect | None = None  # what opens connections that share a real one
+        self.waits: Callable[[], list[list[str]]] = list  # of statements, for what is shared
         self.connect: Connect = connect
         self.guard: Callable[[Any, ConnectionState], GuardedConnection] = GuardedConnection
         self.connections = set[GuardedConnection]()  # all that are open
         self.loop: asyncio.AbstractEventLoop | None = None  # of the test, while one runs
+        self.loop_of_scope: asyncio.AbstractEventLoop | None = None  # where tests will run
+        self.allows_outside_test: Callable[[], bool] = bool  # which it does not
         self.tasks_before_phase = set[asyncio.Task[Any]]()  # the set-up, or the call
         self._tasks_before = set[asyncio.Task[Any]]()  # before the test
         self._connections_before = set[GuardedConnection]()  # before it
+        self._wide_tasks = set[asyncio.Task[Any]]()  # that may run on from one test to the next
+        self._refused: OutsideTestError | None = None  # to one of them
         event.listen(Engine, "do_connect", self._connect)
         event.listen(Pool, "checkout", self._check_out)
         event.listen(Pool, "checkin", self._check_in)
@@ -58,20 +63,21 @@ class Watch:
         event.listen(Engine, "handle_error", self._explain_lock)
 
     @asynccontextmanager
-    async def watch_test(self, shared: Connect | None = None) -> AsyncIterator[None]:
+    async def watch_test(self) -> AsyncIterator[None]:
         """Watch over a test.
 
-        Args:
-            shared: what opens connections that share a real one, if they do.
-
         Raises:
-            LeakError: it has left tasks running, or connections checked out.
+            LeakError: it has left tasks running, or connections checked out; or a fixture has that
+                has ended before it.
             WrongLoopError: it has left connections in a pool that work on another loop.
             HarnessError: one that the code under test has caught.
         """
         HarnessError.raised.clear()
-        self._shared, self.loop = shared, asyncio.get_running_loop()
+        self.note_wide_tasks()
+        self.loop = asyncio.get_running_loop()
         self.tasks_before_phase = self._tasks_before = asyncio.all_tasks()
+        if leaks := await self._end_connections():
+            raise LeakError("\n* ".join(("A fixture that has ended has left open", *leaks)))
         self._connections_before = {*self.connections}
         try:
             yield
@@ -86,6 +92,14 @@ class Watch:
                 if catcher := self._who.catcher(error):
                     error.add_note(f"The test did not see this: it was caught by {catcher}.")
                     raise error
+            refused, self._refused = self._refused, None
+            if refused:
+                raise refused
+
+    def note_wide_tasks(self) -> None:
+        """Note which tasks run before a test, or before a fixture of a wider scope, begins."""
+        if self.loop_of_scope and not self.loop:
+            self._wide_tasks = other_tasks(self.loop_of_scope)
 
     async def end_what_is_left(self) -> None:
         """End all that the test has left open so far.
@@ -139,10 +153,11 @@ class Watch:
         return leaks
 
     async def _end_connections(self) -> list[str]:
-        """Close the connections that are checked out; describe them."""
+        """Close the connections that are checked out; describe them, unless somebody has."""
         left = [connection for connection in self.connections if connection.state.checked_out]
+        states = [connection.state for connection in left if not connection.state.test_has_ended]
         advice = "Close it, or its session; `async with` does."
-        leaks = [f"{describe(connection.state)}. {advice}" for connection in left]
+        leaks = [f"{describe(state)}. {advice}" for state in states]
         for connection in left:
             await close(connection)
             connection.state.test_has_ended = True
@@ -176,8 +191,10 @@ class Watch:
 
     @property
     def _is_free(self) -> bool:
-        """Whether the test may use loops as it likes: real ones, none of them its own."""
-        return self._who.is_sync_test and not self._shared
+        """Whether loops may be used as one likes: real connections, and none on the tests' loop."""
+        loop = self.loop_of_scope
+        is_outside = not self.loop and not (loop and loop.is_running())
+        return (self._who.is_sync_test or is_outside) and not self.shared
 
     def _refusal(self, state: ConnectionState) -> HarnessError:
         """Return the error that says why a connection cannot be used."""
@@ -189,13 +206,32 @@ class Watch:
         return self._loops.error(state.loop, state.opened_by, state.thread)
 
     def _refuse_outside_tests(self) -> None:
-        if self._who.is_wide_fixture or not self.loop:
-            raise OutsideTestError(
-                f"The database is used outside of a test, by {self._who}: what is written there"
-                " would reach into tests. Use it in tests and in function-scoped fixtures. What"
-                " makes or empties tables can be deleted: they are there. Data for all tests belong"
-                " where tables are made: in a migration, or in a table's event after_create."
+        task = asyncio.current_task() if running_loop() else None
+        if task in self._wide_tasks:
+            self._refused = OutsideTestError(
+                f"The task {self._who.describe(task)}, which a fixture of a wider scope has"
+                " started, uses the database: what it writes would reach from one test into the"
+                " next. Start it in the test, or in a function-scoped fixture that ends it."
             )
+            raise self._refused
+        is_wide = self._who.is_wide_fixture
+        if self.loop and is_wide:
+            raise OutsideTestError(
+                f"While a test runs, data that others share is not possible, by {self._who}: it"
+                " would end with the test. Let tests name the fixture as an argument."
+            )
+        if self.loop or self.allows_outside_test():
+            return
+        advice = (
+            "What makes or empties tables can be deleted: they are there. Data for all tests belong"
+            " where tables are made: in a migration, or in a table's event after_create."
+        )
+        if is_wide and not self.loop_of_scope:
+            advice = LIFETIME
+        raise OutsideTestError(
+            f"The database is used outside of a test, by {self._who}: what is written there would"
+            f" reach into tests. Use it in tests and in function-scoped fixtures. {advice}"
+        )
 
     def _connect(
         self,
@@ -211,11 +247,17 @@ class Watch:
         loop = running_loop() if dialect.is_async else None
         # Another engine may connect on another loop, if it is disposed of there. The application's
         # would work there or not, depending on what its pool holds.
-        is_of_test = self._shared or dialect is get_engine().dialect
-        if is_of_test and loop not in (None, self.loop) and not self._is_free:
-            raise self._loops.error(self.loop, "the test", self._thread)
+        is_of_test = self.shared or dialect is get_engine().dialect
+        tests_loop = self.loop or self.loop_of_scope
+        if is_of_test and loop not in (None, tests_loop) and not self._is_free:
+            raise self._loops.error(tests_loop, "the test", self._thread)
         state = ConnectionState(entry, loop, str(self._who), self._refusal, self.connections)
-        connection = self.guard((self._shared or self.connect)(dialect, args, options), state)
+        try:
+            opened = (self.shared or self.connect)(dialect, args, options)
+        except OutsideTestError:  # by the task that opens what is shared
+            self._refuse_outside_tests()
+            raise
+        connection = self.guard(opened, state)
         self.connections.add(connection)
         return connection
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
 from typing import Any, Final
+from unittest import TestCase
 
 import greenlet
 import pytest
 
 from ..application import ROOT
+
+__tracebackhide__ = True  # reports of pytest show none of these frames
 
 HARNESS: Final = Path(__file__).parents[1]
 CONTRACT: Final = HARNESS / "contract"
@@ -30,8 +33,10 @@ class Who:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Know whether the test is a plain function, which runs on no loop."""
-        self.is_sync_test = not inspect.iscoroutinefunction(getattr(item, "obj", None))
+        """Know whether the test is a plain function, or unittest's: it has loops of its own."""
+        is_async = inspect.iscoroutinefunction(getattr(item, "obj", None))
+        is_of_unittest = issubclass(getattr(item, "cls", None) or object, TestCase)
+        self.is_sync_test = not is_async or is_of_unittest
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
@@ -68,13 +73,8 @@ class Who:
 
     def describe(self, task: asyncio.Task[Any]) -> str:
         """Return what `task` runs, and where in this project's code it waits, if it is there."""
-        frames = list[FrameType]()
-        coroutine: Any = task.get_coro()
-        while frame := getattr(coroutine, "cr_frame", None):
-            frames.append(frame)
-            coroutine = coroutine.cr_await
-        own = [frame for frame in frames if is_project_code(frame.f_code.co_filename)]
-        return f"{task_name(task)} at {position(own[-1])}" if own else task_name(task)
+        own = [frame for frame in frames_of(task) if is_project_code(frame.f_code.co_filename)]
+        return f"{task_name(task)} at {position(own[0])}" if own else task_name(task)
 
     def catcher(self, error: BaseException) -> str | None:
         """Return who has caught `error`, if that was before a test, a fixture or pytest saw it.
@@ -119,6 +119,24 @@ def task_name(task: asyncio.Task[Any]) -> str:
     return getattr(task.get_coro(), "__qualname__", repr(task))
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def frames_of(task: asyncio.Task[Any]) -> list[FrameType]:
+    """Return the frames where `task` waits, the innermost first."""
+    frames = list[FrameType]()
+    coroutine: Any = task.get_coro()
+    while frame := getattr(coroutine, "cr_frame", None):
+        frames.insert(0, frame)
+        coroutine = coroutine.cr_await
+    return frames
+
+
 def stack() -> Iterator[FrameType]:
     """Return the frames that wait for the current one, but for those in SQLAlchemy's greenlet."""
     parent = greenlet.getcurrent().parent
@@ -126,3 +144,10 @@ def stack() -> Iterator[FrameType]:
     while frame:
         yield frame
         frame = frame.f_back
+    # It ends a block of `async with` in a task of its own, for which the one of the block waits.
+    current = asyncio.current_task() if running_loop() else None
+    for task in asyncio.all_tasks() if current else ():
+        waits = frames_of(task)
+        innermost = waits[0].f_locals.values() if waits and is_of(waits[0], "sqlalchemy") else ()
+        if any(value is current for value in innermost):
+            yield from waits

@@ -12,11 +12,12 @@ from sqlalchemy import Dialect
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from ..application import get_engine
+from ..database.lifecycle import SPARED
 from ..database.server import Server
 from ..errors import CommitFirstError, TransactionControlError
 from ..watch.tasks import create_task
 from . import statements
-from .connection import ADVICE, SandboxConnection
+from .connection import ADVICE, FIRST_ENGINE, SandboxConnection
 from .driver import DriverProxy, cancel, prepare_shared
 
 WAIT_TIMEOUT: Final = 5
@@ -30,13 +31,15 @@ COMPARABLE_TYPES: Final = (str, int, float, list, tuple, dict)
 class Sandbox:
     """One real connection, which all connections of tests on one event loop share."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, lose: Callable[[], None]) -> None:
         """Prepare a sandbox on the running event loop; it connects when that is first needed.
 
         Args:
             server: cancels statements.
+            lose: is told that all levels are lost with the connection.
         """
         self._server = server
+        self._lose = lose
         self.shared: Any = None
         self.setup_statements = dict[str, None]()  # of listeners for "connect", in order
         self._settings = list[str]()  # statements that set again what listeners have set
@@ -46,7 +49,10 @@ class Sandbox:
         self._lock = asyncio.Condition()  # held while the shared connection is in use
         self._opening: asyncio.Task[None] | None = None  # kept while it is open
         self._begun = False
+        self._levels = list[bool]()  # of data that tests share: whether it has changed the session
+        self._queue = list[str]()  # of statements that come before the next
         self.writer: SandboxConnection | None = None  # for whose transaction others wait
+        self._waiting = list[str]()  # statements, for their turn
         self._running: asyncio.Future[Any] | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -60,14 +66,14 @@ class Sandbox:
         """
         if self._recovery:
             await asyncio.wait([self._recovery])
-        if self._lock.locked():  # by a task that outlives the test, such as one of a wider fixture
+        if self._lock.locked():  # by a task that goes on after its cancellation
             await self._stop()
         async with self._lock:
             self.writer = None
-            if self._begun:
-                self._begun = False
+            if self._begun and (SPARED or not self._queue):  # else nobody has used it since
+                self.return_to_last()
                 try:
-                    await greenlet_spawn(statements.execute, self.shared, statements.END)
+                    await greenlet_spawn(self._run_queue)
                 except Exception as error:
                     raise TransactionControlError(
                         "The sandbox's transaction is gone, or cannot be undone. Did this test end"
@@ -76,6 +82,42 @@ class Sandbox:
                     ) from error
         if self._session_changed:
             await self.close()
+
+    def prepare(self) -> None:
+        """Do nothing: the sandbox is there."""
+
+    def keep(self) -> None:
+        """Let tests return to what has been written until now: see `watch.shared_data.Levels`."""
+        if not self._begun:
+            self._queue.append(statements.BEGIN)
+        self._begun = True
+        self._levels.append(self._session_changed)
+        self._session_changed = False
+        self._queue.append(statements.KEEP.format(level=len(self._levels)))
+
+    def return_to_last(self) -> None:
+        """Undo what has been written since the last level, or all if there is none.
+
+        A failed test's database that is to be kept gets all that is there.
+        """
+        if SPARED and self._begun:
+            self._queue.append("COMMIT")
+            self._begun = False
+        elif self._levels:
+            self._queue.append(statements.RETURN.format(level=len(self._levels)))
+        elif self._begun:
+            self._queue.append(statements.END)
+            self._begun = False
+
+    def remove_last(self) -> None:
+        """Undo the last level, and what has been written since."""
+        if self._levels:  # it may be lost
+            self._session_changed |= self._levels.pop()
+        self.return_to_last()
+
+    def _run_queue(self) -> None:
+        while self._queue:
+            statements.execute(self.shared, self._queue.pop(0))
 
     async def close(self) -> None:
         """Close the shared connection; `connect` opens it again."""
@@ -95,6 +137,9 @@ class Sandbox:
     def _detach(self) -> Any:
         """Detach the shared connection from the sandbox, and return it."""
         self.setup_statements.clear()
+        self._queue.clear()
+        self._levels.clear()
+        self._lose()
         self._begun = self._session_changed = False
         self._schema = self._opening = None
         connection, self.shared = self.shared, None
@@ -141,8 +186,8 @@ class Sandbox:
         names = self._options.keys() | wanted.keys()
         if different := [n for n in names if self._options.get(n) != wanted.get(n)]:
             raise TransactionControlError(
-                f"This engine connects with another {' and '.join(sorted(different))} than the"
-                f" application's, whose connection the sandbox shares. {ADVICE}"
+                f"This engine connects with another {' and '.join(sorted(different))} than"
+                f" {FIRST_ENGINE}. {ADVICE}"
             )
         return DriverProxy(self, is_first=False)
 
@@ -175,8 +220,14 @@ class Sandbox:
         Raises:
             CommitFirstError: it has to wait for a transaction that does not end.
         """
-        await_only(self._wait_for_writer(connection))
+        self._waiting.append(text)
         try:
+            await_only(self._wait_for_writer(connection))
+        finally:
+            self._waiting.remove(text)
+        try:
+            if self._queue:
+                self.call(self._run_queue)
             if not self._begun:
                 self._begun = True  # even if this is cancelled: BEGIN goes on
                 self._execute(statements.BEGIN)
@@ -192,6 +243,13 @@ class Sandbox:
             raise
         else:
             self._lock.release()
+
+    def waits(self) -> list[list[str]]:
+        """Return the statements that wait; what for; and the last of the transaction that has it,
+        if one does."""
+        lock = "the sandbox, for one transaction at a time"
+        held = [self.writer.statement] if self.writer else []
+        return [[text, lock, *held] for text in self._waiting]
 
     def _leave_turn_to_recovery(self) -> None:
         """Keep the lock: `_recover` releases it when the cancelled statement has ended.

@@ -12,13 +12,14 @@ import pytest
 from .database.clones import Clones
 from .database.lifecycle import Database
 from .watch.runner import async_fixture
+from .watch.shared_data import SharedData
 from .watch.watch import Watch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def harness_clones(harness_database: Database) -> Iterator[Clones]:
+def harness_clones(harness_database: Database, harness_shared_data: SharedData) -> Iterator[Clones]:
     """Prepare what is to be cloned."""
-    clones = Clones(harness_database)
+    clones = harness_shared_data.levels = Clones(harness_database)
     yield clones
     clones.close()
 

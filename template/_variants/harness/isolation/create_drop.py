@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from .database.lifecycle import Database, exit_on_failure
+from .database.lifecycle import SPARED, Database, exit_on_failure
 from .database.schema import create_schema
 from .watch.runner import async_fixture
 from .watch.watch import Watch
@@ -23,7 +23,8 @@ def harness_schema(harness_database: Database) -> Iterator[None]:
     create_schema(harness_database)
     yield
     with exit_on_failure(harness_database):
-        server.drop(name)
+        if not SPARED:
+            server.drop(name)
 
 
 @async_fixture(autouse=True)

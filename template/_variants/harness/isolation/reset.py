@@ -12,24 +12,30 @@ import pytest
 from .database.lifecycle import Database
 from .database.prepared import drop_outdated, make
 from .reset.changes import TrackedConnection, close_changed
-from .reset.reset import Reset
+from .reset.levels import ResetLevels
 from .watch.runner import async_fixture
+from .watch.shared_data import SharedData
 from .watch.watch import Watch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def harness_reset(harness_database: Database, harness_watch: Watch) -> Iterator[Reset]:
+def harness_reset(
+    harness_database: Database, harness_watch: Watch, harness_shared_data: SharedData
+) -> Iterator[ResetLevels]:
     """Create the tables once, and remember what is in them."""
     make(harness_database)
     harness_watch.guard = TrackedConnection
-    reset = Reset(harness_database)
-    yield reset
-    reset.close()
+    levels = ResetLevels(harness_database, harness_shared_data.lose)
+    harness_shared_data.levels = levels
+    yield levels
+    levels.close()
     drop_outdated(harness_database)
 
 
 @async_fixture(autouse=True)
-async def harness_isolation(harness_reset: Reset, harness_watch: Watch) -> AsyncIterator[None]:
+async def harness_isolation(
+    harness_reset: ResetLevels, harness_watch: Watch
+) -> AsyncIterator[None]:
     """Watch over the test, then put the database right."""
     try:
         async with harness_watch.watch_test():
@@ -38,7 +44,7 @@ async def harness_isolation(harness_reset: Reset, harness_watch: Watch) -> Async
         await close_changed(harness_watch)
         was_remade = True  # also if it was not possible without that
         try:
-            was_remade = harness_reset.run()
+            was_remade = harness_reset.return_to_last()
         finally:
             if was_remade:
                 await harness_watch.close_connections()

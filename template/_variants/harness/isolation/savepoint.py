@@ -10,16 +10,16 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from .answers import LOOP_SCOPE
 from .database.lifecycle import Database
 from .database.prepared import drop_outdated, make
 from .errors import TransactionControlError
+from .sandbox.fixture import refuse_shared_data
 from .sandbox.real_commits import RealCommits
 from .sandbox.sandbox import Sandbox
 from .watch.runner import async_fixture
 from .watch.watch import Watch
 
-pytest_plugins = f"{__package__}.sandbox.real_commits"  # the fixture `harness_real_commits`
+pytest_plugins = tuple(f"{__package__}.sandbox.{name}" for name in ("fixture", "real_commits"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,16 +28,6 @@ def harness_schema(harness_database: Database) -> Iterator[None]:
     make(harness_database)
     yield
     drop_outdated(harness_database)
-
-
-@async_fixture(LOOP_SCOPE)
-async def harness_sandbox(
-    harness_schema: None, harness_database: Database
-) -> AsyncIterator[Sandbox]:
-    """The shared connection. It belongs to the loop, like all that it carries."""
-    sandbox = Sandbox(harness_database.server)
-    yield sandbox
-    await sandbox.close()
 
 
 @async_fixture(autouse=True)
@@ -49,13 +39,16 @@ async def harness_isolation(
 ) -> AsyncIterator[None]:
     """Run the test in the sandbox; with the mark `real_commits`, on connections of its own."""
     if request.node.get_closest_marker("real_commits"):
+        refuse_shared_data(request.config)
         await harness_watch.close_connections()  # the pools hold those of the sandbox
         await harness_sandbox.close()
         harness_real_commits.begin()
+        harness_watch.shared = None
         try:
             async with harness_watch.watch_test():
                 yield
         finally:
+            harness_watch.shared = harness_sandbox.connect
             try:
                 await harness_watch.close_connections()
             finally:
@@ -63,7 +56,7 @@ async def harness_isolation(
     else:
         harness_real_commits.has_traces = True
         try:
-            async with harness_watch.watch_test(harness_sandbox.connect):
+            async with harness_watch.watch_test():
                 yield
         finally:
             try:

@@ -11,7 +11,7 @@ import pytest
 from ..application import PROJECT
 from ..errors import ServerError
 from .cloning import clone
-from .lifecycle import Database, exit_on_failure
+from .lifecycle import SPARED, Database, exit_on_failure
 from .prepared import drop_outdated, prepared
 from .server import Server
 
@@ -25,7 +25,8 @@ class Clones:
     """Clones that become the run's database, one after another.
 
     Each takes its name, so its address stays the same. They are created and dropped in a thread,
-    on a second admin connection.
+    on a second admin connection. What a fixture shares is in a database that is cloned in place of
+    the prepared one: see `watch.shared_data.Levels`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -35,40 +36,85 @@ class Clones:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._numbers = count(1)
         self._clones = deque[Future[str]]()
-        with exit_on_failure(database), prepared(database) as self._prepared:
-            for _ in range(IN_ADVANCE):
-                self._create_in_advance()
+        self._is_provided = False
+        with exit_on_failure(database), prepared(database) as name:
+            self._sources = [name]  # the last one is cloned
+            self._create_all_in_advance()
             self._clones[0].result()
 
     def provide(self) -> None:
         """Make a new clone the run's database."""
+        self.return_to_last()
         self._create_in_advance()
         try:
             new = self._clones.popleft().result()
         except (ServerError, pytest.exit.Exception):  # it failed in advance, and may succeed now
-            new = self._create(self._new_name())
+            new = self._create(self._new_name(), self._sources[-1])
         self._rename(new, self._database.name)
+        self._is_provided = True
 
     def discard(self) -> None:
-        """Drop the run's database, later and under another name."""
-        used = self._new_name()
-        self._rename(self._database.name, used)
-        self._thread.submit(self._server.drop, used)
+        """Drop the run's database, later and under another name, unless it is to be kept."""
+        if SPARED:
+            return
+        self._thread.submit(self._server.drop, self._set_aside())
+
+    def prepare(self) -> None:
+        """Make a new clone the run's database, if there is none."""
+        if not self._is_provided:
+            self.provide()
+
+    def keep(self) -> None:
+        """Let tests begin with what is in the run's database now."""
+        self._sources.append(self._set_aside())
+        self._drop_all()
+        self._create_all_in_advance()
+
+    def return_to_last(self) -> None:
+        """Discard the run's database, if there is one."""
+        if self._is_provided:
+            self.discard()
+
+    def remove_last(self) -> None:
+        """Let tests begin with what was there before the last level."""
+        self.return_to_last()
+        self._drop_all()
+        self._thread.submit(self._server.drop, self._sources.pop())
+        self._create_all_in_advance()
 
     def close(self) -> None:
         """Drop unused clones and outdated prepared databases."""
-        for new in self._clones:
-            with suppress(ServerError):  # it could not be created
-                self._server.drop(new.result())
+        self._drop_all()
         self._thread.shutdown()
         self._server.close()
         drop_outdated(self._database)
 
-    def _create_in_advance(self) -> None:
-        self._clones.append(self._thread.submit(self._create, self._new_name()))
+    def _create_all_in_advance(self) -> None:
+        for _ in range(IN_ADVANCE):
+            self._create_in_advance()
 
-    def _create(self, name: str) -> str:
-        clone(self._server, self._prepared, name)
+    def _create_in_advance(self) -> None:
+        new = self._thread.submit(self._create, self._new_name(), self._sources[-1])
+        self._clones.append(new)
+
+    def _create(self, name: str, source: str) -> str:
+        clone(self._server, source, name)
+        return name
+
+    def _drop_all(self) -> None:
+        """Drop the clones that no test has used, later."""
+        while self._clones:
+            self._thread.submit(self._drop, self._clones.popleft())
+
+    def _drop(self, new: Future[str]) -> None:
+        with suppress(ServerError, pytest.exit.Exception):  # it could not be created
+            self._server.drop(new.result())
+
+    def _set_aside(self) -> str:
+        """Rename the run's database; return its new name."""
+        name = self._new_name()
+        self._rename(self._database.name, name)
+        self._is_provided = False
         return name
 
     def _rename(self, name: str, new: str) -> None:

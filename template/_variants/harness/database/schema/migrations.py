@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Engine, MetaData, event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from ..application import MIGRATIONS, ROOT, alembic_config
+from ..application import MIGRATIONS, ROOT, VARIABLES, alembic_config
 from ..errors import HarnessError
 from .lifecycle import Database
 from .thread import outside_loops
@@ -38,7 +39,8 @@ def create_schema(database: Database) -> None:
         pytest.exit.Exception: one of them fails, or connects to another database.
     """
     try:
-        with refuse_other_databases(database), keep_logging():
+        with refuse_other_databases(database), keep_logging(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a run that has no need of migrations sees none
             outside_loops(command.upgrade, alembic_config(), "head")
     except Exception as error:
         trace = traceback.extract_tb(error.__traceback__)
@@ -60,11 +62,13 @@ def refuse_other_databases(database: Database) -> Iterator[None]:
     """Refuse connections to any database except `database`."""
 
     def check(_: object, __: object, args: list[Any], options: dict[str, Any]) -> None:
-        if not any(database.name in str(value) for value in (*args, *options.values())):
+        is_named = any(database.name in str(value) for value in (*args, *options.values()))
+        port = database.url.port
+        if not is_named or str(options.get("port", port)) != str(port):
             raise HarnessError(
                 f"{MIGRATIONS.relative_to(ROOT)}/env.py connects to another database than that of"
                 " the tests, which is refused. Let it read the address from the application's"
-                " settings."
+                f" settings, and these from {VARIABLES}, which nothing else may set."
             )
 
     engines = set[Engine]()

@@ -1,7 +1,8 @@
 """MariaDB or MySQL: the server that tests use, and creating and dropping databases on it."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -32,6 +33,15 @@ ANY_OBJECT: Final = """
     UNION ALL SELECT 1 FROM information_schema.events WHERE event_schema = '{name}'
 """
 """A row for each object in a database."""
+
+TABLE_LOCK_WAITS: Final = """
+    SELECT info, SUBSTR(state, 13) FROM information_schema.processlist
+    WHERE db = '{name}' AND state LIKE 'Waiting for % lock'
+"""
+ROW_LOCK_WAITS: Final = (
+    r"query id .*\n((?:.*\n)+?)-+ TRX HAS BEEN WAITING .*\n.*(index \S+ of table `{name}`\S+)"
+)
+"""The statements that wait for locks in a database, in InnoDB's status, and the locks."""
 
 CONNECTION_IDS: Final = "SELECT id FROM information_schema.processlist WHERE db = '{name}'"
 
@@ -85,7 +95,9 @@ class Server:
         self.package = package
         self.created = set[str]()  # names of databases that may be dropped without a look inside
         try:
-            self.admin = AdminConnection(url, [f"DO GET_LOCK('{process}', 0)"])
+            # Without notes: a driver would log that what is dropped if it exists does not.
+            settings = [f"DO GET_LOCK('{process}', 0)", "SET sql_notes = 0"]
+            self.admin = AdminConnection(url, settings)
         except ServerError as error:
             raise HarnessError(
                 f"No MariaDB or MySQL server for tests at {error}\n"
@@ -102,6 +114,11 @@ class Server:
     def database_url(self, name: str) -> URL:
         """Return the address of the database `name`."""
         return self.url.set(database=name)
+
+    def shell(self, name: str) -> str:
+        """Return the command that opens the database `name` on a terminal."""
+        url = self.url
+        return f"mariadb -h {url.host} -P {url.port or 3306} -u {url.username} -p {name}"
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -137,6 +154,17 @@ class Server:
         for (connection_id,) in self.admin.query(query):
             with suppress(ServerError):  # it has ended already
                 self.admin.query(f"KILL QUERY {connection_id}")
+
+    def lock_waits(self, name: str) -> Sequence[Any]:
+        """Return the statements that wait for locks in the database `name`, and the lock; for
+        those of rows, only if the user has the privilege PROCESS."""
+        waits = self.admin.query(TABLE_LOCK_WAITS.format(name=name))
+        try:
+            ((*_, status),) = self.admin.query("SHOW ENGINE INNODB STATUS")
+        except ServerError as error:
+            HarnessError.raised.remove(error)
+            return waits
+        return [*waits, *re.findall(ROW_LOCK_WAITS.format(name=name), status)]
 
     def create(self, name: str) -> None:
         """Create the database `name`, empty.

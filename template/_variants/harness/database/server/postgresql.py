@@ -1,7 +1,7 @@
 """PostgreSQL: the server that tests use, and creating and dropping databases on it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
@@ -40,6 +40,12 @@ IS_MARKED_OR_EMPTY: Final = """
             UNION ALL SELECT oid FROM pg_extension UNION ALL SELECT oid FROM pg_largeobject_metadata
         ) objects WHERE oid >= 16384
     )
+"""
+LOCK_WAITS: Final = """
+    SELECT waiting.query, format('%s (%s)', mode, locktype), holding.query
+    FROM pg_stat_activity waiting JOIN pg_locks ON pg_locks.pid = waiting.pid AND NOT granted
+    JOIN pg_stat_activity holding ON holding.pid = ANY(pg_blocking_pids(waiting.pid))
+    WHERE starts_with(waiting.datname, '{name}')
 """
 HALF_DROPPED: Final = "SELECT 1 FROM pg_database WHERE datname = '{name}' AND datconnlimit = -2"
 """A row if a server crashed while it dropped that database, to which nobody can connect any more.
@@ -115,6 +121,11 @@ class Server:
         """Return the address of the database `name`."""
         return self.url.set(database=name)
 
+    def shell(self, name: str) -> str:
+        """Return the command that opens the database `name` on a terminal."""
+        url = self.database_url(name).set(drivername="postgresql")
+        return f"psql '{url.render_as_string(hide_password=False)}'"
+
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the lock `name`, which one process can hold at a time."""
@@ -142,6 +153,11 @@ class Server:
             "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
             f" WHERE starts_with(datname, '{name}') AND state = 'active'"
         )
+
+    def lock_waits(self, name: str) -> Sequence[Any]:
+        """Return the statements that wait for locks in the databases that begin with `name`, the
+        lock, and the last statement of who holds it."""
+        return self.admin.query(LOCK_WAITS.format(name=name))
 
     def create(self, name: str) -> None:
         """Create the database `name`, empty.

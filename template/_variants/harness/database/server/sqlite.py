@@ -5,7 +5,7 @@ import os
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -123,6 +123,10 @@ class Server:
         """Return the address of the database `name`."""
         return self.url.set(database=str(self.path(name)))
 
+    def shell(self, name: str) -> str:
+        """Return the command that opens the database `name` on a terminal."""
+        return f"sqlite3 {self.path(name)}"
+
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the lock `name`, which one process can hold at a time."""
@@ -148,6 +152,10 @@ class Server:
         for connection in DRIVER_CONNECTIONS:
             interrupt(connection)
 
+    def lock_waits(self, _: str) -> Sequence[Any]:
+        """Return nothing: a statement can only wait for a transaction that writes."""
+        return []
+
     def create(self, name: str) -> None:
         """Create the database `name`, empty.
 
@@ -170,6 +178,9 @@ class Server:
                 f"The file {self.path(name)} is in the way. These tests have not created it, so"
                 " they do not touch it. Move it."
             )
+        for connection in [*DRIVER_CONNECTIONS]:
+            if not getattr(connection, "_running", True):  # it closes, which removes such files
+                connection._thread.join(CLOSE_TIMEOUT)
         for suffix in ("db", "db-wal", "db-shm", "unfinished"):
             self.path(name, suffix).unlink(missing_ok=True)
 

@@ -47,6 +47,9 @@ NOTE_WRITES: Final = f"""
     DO $do$
     DECLARE name text;
     BEGIN
+        IF to_regclass('{MARK}.writes') IS NOT NULL THEN
+            RETURN;
+        END IF;
         CREATE UNLOGGED TABLE {MARK}.writes (relation oid);
         CREATE FUNCTION {MARK}.note_write() RETURNS trigger
             LANGUAGE plpgsql SECURITY DEFINER AS $function$
@@ -196,6 +199,7 @@ class Reset:
     def __init__(self, database: Database) -> None:
         """Record the original state of `database`, before any test."""
         self._database = database
+        self.is_renewed = False  # which undoes more than `run` is to undo, if levels are kept
         self._open()
 
     def run(self) -> bool:
@@ -232,9 +236,14 @@ class Reset:
         self.close()
         renew(self._database)
         self._open()
+        self.is_renewed = True
 
     def close(self) -> None:
-        """Disconnect."""
+        """Disconnect. What was written before this has recorded the state is noted again."""
+        if self._written:
+            values = ", ".join(f"({relation})" for relation in self._written)
+            with suppress(ServerError):  # the database may be gone
+                self._connection.query(f"INSERT INTO {MARK}.writes VALUES {values}")
         self._connection.close()
 
     def _open(self) -> None:
@@ -246,6 +255,8 @@ class Reset:
             query(DISABLE_TRIGGERS)
             may_restore = True
         query(NOTE_WRITES)
+        written = query(f"DELETE FROM {MARK}.writes RETURNING relation::bigint")
+        self._written = {relation for (relation,) in written}
         not_restorable, tables = [], []
         for oid, name, *about, is_protected in query(TABLES):
             has_many = f"SELECT 1 FROM ONLY {name} OFFSET {MAX_ROWS} LIMIT 1"
@@ -280,14 +291,18 @@ class Reset:
     def _table(self, table: str, size: int, columns: str) -> str:
         """Return the SQL that restores `table`, which has `size` bytes and these `columns`."""
         restore = f"DELETE FROM ONLY {table};"
-        if self._connection.query(f"SELECT 1 FROM ONLY {table} LIMIT 1"):
+        ((number,),) = self._connection.query(f"SELECT count(*) FROM ONLY {table}")
+        if number:
             copy = f"pg_temp.copy_{zlib.crc32(table.encode())}"
             self._connection.query(
                 f"CREATE TEMPORARY TABLE {copy} AS SELECT {columns} FROM ONLY {table}"
             )
-            restore += (
-                f" INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE"
-                f" SELECT {columns} FROM {copy};"
+            is_new = "age(xmin) < age_of_test"
+            restore = (
+                f"IF (SELECT count(*) FROM ONLY {table} WHERE NOT {is_new}) = {number} THEN"
+                f" DELETE FROM ONLY {table} WHERE {is_new}; ELSE"
+                f" {restore} INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE"
+                f" SELECT {columns} FROM {copy}; END IF;"
             )
         return (
             f"{restore} IF pg_relation_size({literal(table)}) > {2 * size + MAX_BLOAT} THEN"

@@ -23,6 +23,7 @@ class Reset:
     def __init__(self, database: Database) -> None:
         """Record the original state of `database`, before any test."""
         self._database = database
+        self.is_renewed = False  # which undoes more than `run` is to undo, if levels are kept
         self._seen = 0
         self._copy = sqlite3.connect(":memory:")
         self._open()
@@ -57,6 +58,7 @@ class Reset:
         self._connection.close()
         renew(self._database)
         self._open()
+        self.is_renewed = True
 
     def close(self) -> None:
         """Disconnect."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..database.lifecycle import Database
+from ..database.lifecycle import SPARED, Database
 from ..database.prepared import renew
 from ..reset.changes import TrackedConnection
 from ..reset.reset import Reset
@@ -39,7 +39,7 @@ class RealCommits:
         """
         if self._reset is None:
             renew(self._database)
-        else:
+        elif not SPARED:
             self._reset.run()
         self.has_traces = False
 

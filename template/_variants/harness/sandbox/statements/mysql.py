@@ -13,6 +13,8 @@ COMMIT: Final = "SAVEPOINT tests_harness"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
 # The first fails if the transaction has been ended.
 END: Final = "ROLLBACK TO SAVEPOINT tests_harness_begin; ROLLBACK"
+KEEP: Final = "SAVEPOINT tests_harness_{level}; SAVEPOINT tests_harness"
+RETURN: Final = f"ROLLBACK TO {KEEP}"
 
 NOT_CODE: Final = re.compile(
     r"--\s[^\n]*|#[^\n]*|/\*(?!!).*?\*/|(?P<literal>'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\")"
@@ -107,11 +109,11 @@ def execute(connection: Any, statements: str) -> None:
     cursor = connection.cursor()
     for statement in statements.split("; "):
         cursor.execute(statement)
-    if statements == END:
-        cursor.execute("SHOW WARNINGS")
-        for _, code, warning in cursor.fetchall():
-            if code == 1196:  # ER_WARNING_NOT_COMPLETE_ROLLBACK
-                raise RuntimeError(f"{warning}, as those of MyISAM and MEMORY")
+        if statement.startswith("ROLLBACK TO SAVEPOINT tests_harness_"):  # of END or RETURN
+            cursor.execute("SHOW WARNINGS")
+            for _, code, warning in cursor.fetchall():
+                if code == 1196:  # ER_WARNING_NOT_COMPLETE_ROLLBACK
+                    raise RuntimeError(f"{warning}, as those of MyISAM and MEMORY")
     cursor.close()
 
 

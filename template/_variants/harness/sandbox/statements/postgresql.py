@@ -8,11 +8,11 @@ from ..errors import TransactionControlError
 
 BEGIN: Final = "BEGIN; SAVEPOINT tests_harness"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
-# The first fails if the transaction has been ended; the last two end what belongs to the session.
-END: Final = (
-    "ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK;"
-    " SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES"
-)
+END_SESSION: Final = "SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES"
+# The first fails if the transaction has been ended.
+END: Final = f"ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK; {END_SESSION}"
+KEEP: Final = "SAVEPOINT tests_harness_{level}; SAVEPOINT tests_harness"
+RETURN: Final = f"ROLLBACK TO {KEEP}; {END_SESSION}"
 CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 """The first part of a COMMIT: deferred triggers run, deferred constraints are checked."""
 

@@ -11,6 +11,8 @@ CHECK: Final = "SELECT 1 FROM pragma_foreign_keys, pragma_foreign_key_check WHER
 COMMIT: Final = "RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
 END: Final = "ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK"  # the first fails if it has been ended
+KEEP: Final = "SAVEPOINT tests_harness_{level}; SAVEPOINT tests_harness"
+RETURN: Final = f"ROLLBACK TO {KEEP}"
 
 NOT_CODE: Final = re.compile(
     r"--[^\n]*|/\*.*?(\*/|\Z)|(?P<literal>'(?:[^']|'')*')"

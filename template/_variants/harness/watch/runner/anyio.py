@@ -36,11 +36,11 @@ def describe_settings(_: pytest.Config) -> str:
     )
 
 
-def runner_tasks() -> set[asyncio.Task[Any] | None]:
+def runner_tasks(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any] | None]:
     """Return the tasks that run tests: anyio has one that runs them, and one that waits for it."""
     waiting = {
         task
-        for task in asyncio.all_tasks()
+        for task in asyncio.all_tasks(loop)
         if getattr(task.get_coro(), "__qualname__", "").startswith("TestRunner.")
     }
-    return {asyncio.current_task(), *waiting}
+    return {asyncio.current_task(loop), *waiting}

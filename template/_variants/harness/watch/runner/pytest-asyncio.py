@@ -29,6 +29,6 @@ def describe_settings(config: pytest.Config) -> str:
     )
 
 
-def runner_tasks() -> set[asyncio.Task[Any] | None]:
+def runner_tasks(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any] | None]:
     """Return the tasks that run tests: the current one."""
-    return {asyncio.current_task()}
+    return {asyncio.current_task(loop)}
