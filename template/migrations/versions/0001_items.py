@@ -1,4 +1,4 @@
-"""Create the tables of the example resource.
+"""Create the tables of the example.
 
 Revision ID: 0001
 Revises:
@@ -26,6 +26,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_items_name")),
     )
     op.create_table(
+        "reviews",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("author", sa.String(length=100), nullable=False),
+        sa.Column("stars", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["item_id"],
+            ["items.id"],
+            name=op.f("fk_reviews_item_id_items"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reviews")),
+        sa.UniqueConstraint("item_id", "author", name=op.f("uq_reviews_item_id_author")),
+    )
+    op.create_table(
         "audit_entries",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("action", sa.String(length=20), nullable=False),
@@ -37,4 +52,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Downgrade schema."""
     op.drop_table("audit_entries")
+    op.drop_table("reviews")
     op.drop_table("items")

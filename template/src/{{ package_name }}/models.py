@@ -1,11 +1,15 @@
 """The tables, as typed declarative models."""
 
-from sqlalchemy import MetaData, String
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import ForeignKey, MetaData, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class Base(DeclarativeBase):
     """The base of every model. The naming convention lets migrations alter constraints by name."""
+
+    # What the database sets, as by `onupdate=func.now()`, is read at once: an attribute that is
+    # read later cannot await it.
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
 
     metadata = MetaData(
         naming_convention={
@@ -18,6 +22,18 @@ class Base(DeclarativeBase):
     )
 
 
+class Review(Base):
+    """What somebody thinks of an item; it goes with the item."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (UniqueConstraint("item_id", "author"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"))
+    author: Mapped[str] = mapped_column(String(100))
+    stars: Mapped[int]
+
+
 class Item(Base):
     """The example resource."""
 
@@ -26,6 +42,11 @@ class Item(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
     description: Mapped[str | None] = mapped_column(String(1000))
+
+    # `raise`: whoever needs them loads them, since attributes cannot await the database.
+    reviews: Mapped[list[Review]] = relationship(
+        order_by=Review.id, lazy="raise", passive_deletes="all"
+    )
 
 
 class AuditEntry(Base):

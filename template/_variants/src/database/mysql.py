@@ -10,7 +10,7 @@ from .settings import settings
 
 # READ COMMITTED: a transaction sees what others have committed, not the snapshot of its first read.
 engine = create_async_engine(
-    settings.database_url, isolation_level="READ COMMITTED", pool_pre_ping=True
+    settings.database_url.get_secret_value(), isolation_level="READ COMMITTED", pool_pre_ping=True
 )
 
 # Attributes stay loaded after a commit: refreshing them would be I/O where nobody awaits it.

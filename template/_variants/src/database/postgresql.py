@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from .settings import settings
 
-engine = create_async_engine(settings.database_url, pool_pre_ping=True)
+engine = create_async_engine(settings.database_url.get_secret_value(), pool_pre_ping=True)
 
 # Attributes stay loaded after a commit: refreshing them would be I/O where nobody awaits it.
 session_factory = async_sessionmaker(engine, expire_on_commit=False)

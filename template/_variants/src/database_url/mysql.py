@@ -1,0 +1,38 @@
+"""The address of the database, as platforms hand it out and as the driver needs it."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+DRIVER = "mysql+{{ driver }}"
+INVALID = (ArgumentError, ValueError)  # what `make_url` raises
+
+
+def for_driver(address: SecretStr) -> SecretStr:
+    """Return `address` for the driver.
+
+    Raises:
+        ValueError: it is none of a MariaDB or MySQL. The message does not contain it.
+    """
+    try:
+        url = make_url(address.get_secret_value())
+        if "@" in (url.host or ""):  # of the password
+            raise ValueError
+    except INVALID:
+        raise ValueError(
+            "no address; write mysql://user:password@host:3306/name, a number as the port, and"
+            " special characters of the password as %40 and the like"
+        ) from None
+    if url.drivername not in ("mysql", "mariadb", DRIVER):
+        raise ValueError(f"begins with {url.drivername}://, not with mysql:// or {DRIVER}://")
+    if url.query.keys() & {"ssl-mode", "ssl_mode", "sslmode"}:
+        raise ValueError(
+            "asks for TLS by an option that {{ driver }} does not know; leave it out, and give"
+            " connect_args={'ssl': ssl.create_default_context()} to the engine in database.py"
+        )
+    return SecretStr(url.set(drivername=DRIVER).render_as_string(hide_password=False))
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(for_driver)]
