@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import CodeType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import jinja2
 import pytest
 from filelock import FileLock
 
@@ -35,6 +37,23 @@ def nobody_s_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     settings.write_text("defaults: {}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COPIER_SETTINGS_PATH", str(settings))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def templates_are_compiled_once() -> Iterator[None]:
+    """Keep what Jinja makes of a text: copier asks for it anew in each project, half its time."""
+    compile_anew = jinja2.Environment.compile
+    compiled: dict[object, CodeType] = {}
+
+    def compile_once(environment: jinja2.Environment, source: str, *names: Any) -> CodeType:
+        key = type(environment), environment.keep_trailing_newline, source, names
+        if key not in compiled:
+            compiled[key] = compile_anew(environment, source, *names)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", compile_once)
         yield
 
 

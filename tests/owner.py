@@ -6,7 +6,7 @@ from .generated import GeneratedProject
 from .pythons import UV
 
 PACKAGES = (
-    *("tenacity", "structlog", "orjson", "pyjwt", "redis", "stripe", "boto3", "sentry-sdk"),
+    *("tenacity", "orjson", "pyjwt", "redis", "stripe", "boto3", "sentry-sdk"),
     *("beautifulsoup4", "python-slugify"),
 )
 
@@ -59,8 +59,13 @@ def upgrade() -> None:
     op.create_table(
         "customers",
         sa.Column("id", sa.Integer(), primary_key=True),
-        sa.Column("name", sa.String(100), nullable=False, unique=True),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.UniqueConstraint("name", name="uq_customers_name"),
     )
+
+
+def downgrade() -> None:
+    op.drop_table("customers")
 '''
 
 FIXTURE = """
@@ -129,14 +134,33 @@ def live_in(project: GeneratedProject) -> None:
 
 
 def delete_the_example(path: Path) -> None:
-    """Do what the README says of it."""
-    for file in ("src/my_app/items.py", "migrations/versions/0001_items.py", "tests/test_items.py"):
-        (path / file).unlink()
+    """Do what the README says of it, while its migration is the only one."""
+    delete_the_code_of_the_example(path)
+    (path / "migrations/versions/0001_items.py").unlink()
     main = path / "src/my_app/main.py"
-    replace(main, "health, items", "customers, health")
-    replace(main, "items.router", "customers.router")
+    replace(main, "import health", "import customers, health")
+    replace(main, "(health.router)", "(health.router)\n    app.include_router(customers.router)")
+
+
+def delete_the_code_of_the_example(path: Path) -> None:
+    """Do what the README says of it, but for its tables."""
+    for name in ("items", "reviews"):
+        (path / f"src/my_app/{name}.py").unlink()
+        (path / f"tests/test_{name}.py").unlink()
+        main = path / "src/my_app/main.py"
+        replace(main, f", {name}", "")
+        replace(main, f"    app.include_router({name}.router)\n", "")
     models = path / "src/my_app/models.py"
-    models.write_text(models.read_text().partition("\n\nclass Item(Base)")[0])
+    models.write_text(models.read_text().partition("\n\nclass Review(Base)")[0])
+
+
+def drop_the_tables_of_the_example(path: Path, after: str) -> None:
+    """Do what the README says where migrations have followed; `after` is the last one."""
+    first = (path / "migrations/versions/0001_items.py").read_text()
+    text = first.replace("def upgrade", "def up").replace("def downgrade", "def upgrade")
+    text = text.replace("def up()", "def downgrade()").replace("Revises:", f"Revises: {after}")
+    text = text.replace('"0001"', '"last"').replace("= None", f'= "{after}"', 1)
+    (path / "migrations/versions/drop_the_example.py").write_text(text)
 
 
 def write(file: Path, content: str) -> None:

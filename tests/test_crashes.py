@@ -11,18 +11,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from .combinations import BACKENDS
+from .combinations import BACKENDS, ISOLATIONS, sample
 from .conftest import Generate, require_server
 from .generated import GeneratedProject, clean_environment
 from .pythons import UV
 from .test_lifecycle import USAGE_ERROR, administrate, databases, start
 
-KILLS = 20
+KILLS = 4
 
 
 @pytest.mark.parametrize(
@@ -110,18 +111,20 @@ async def test_next_too(client):
 
 @pytest.mark.parametrize(
     ("driver", "isolation", "runner"),
-    [
-        ("asyncpg", "savepoint", "anyio"),
-        ("asyncpg", "savepoint", "pytest-asyncio"),
-        ("asyncpg", "reset", "anyio"),
-        ("asyncpg", "clone", "pytest-asyncio"),
-        ("asyncpg", "create_drop", "pytest-asyncio"),
-        ("psycopg", "reset", "pytest-asyncio"),
-        ("aiosqlite", "savepoint", "anyio"),
-        ("aiosqlite", "reset", "pytest-asyncio"),
-        ("aiomysql", "savepoint", "pytest-asyncio"),
-        ("asyncmy", "reset", "anyio"),
-    ],
+    sample(
+        [
+            ("asyncpg", "savepoint", "anyio"),
+            ("asyncpg", "savepoint", "pytest-asyncio"),
+            ("asyncpg", "reset", "anyio"),
+            ("asyncpg", "clone", "pytest-asyncio"),
+            ("asyncpg", "create_drop", "pytest-asyncio"),
+            ("psycopg", "reset", "pytest-asyncio"),
+            ("aiosqlite", "savepoint", "anyio"),
+            ("aiosqlite", "reset", "pytest-asyncio"),
+            ("aiomysql", "savepoint", "pytest-asyncio"),
+            ("asyncmy", "reset", "anyio"),
+        ]
+    ),
 )
 def test_a_time_limit_ends_a_test_that_waits_in_a_statement(
     generate_installed: Generate, driver: str, isolation: str, runner: str
@@ -261,10 +264,7 @@ async def test_after(session, attempt):
 
 @pytest.mark.parametrize(
     ("driver", "isolation"),
-    [
-        *(("asyncpg", isolation) for isolation in ("savepoint", "reset", "clone", "create_drop")),
-        *(("asyncmy", isolation) for isolation in ("savepoint", "reset")),
-    ],
+    sample([*product(["asyncpg"], ISOLATIONS), ("asyncmy", "savepoint"), ("asyncmy", "reset")]),
 )
 def test_a_server_that_stops(
     generate_installed: Generate, driver: str, isolation: str, own_server: OwnServer

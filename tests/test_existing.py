@@ -1,12 +1,10 @@
 """The harness beside applications that exist: no line of theirs is changed, their suites pass."""
 
-import os
 import re
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -14,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import copier
 import pytest
 
+from .combinations import sample
 from .conftest import SERVERS, Generate
 from .existing import ANSWERS_FILE, APPLICATIONS, bring_harness, render_harness
 from .generated import GeneratedProject, commit, copy_template
@@ -62,12 +61,11 @@ STYLES: Final = {
             "database_env": "SQLALCHEMY_DATABASE_URI",
             "runner": "anyio",
         },
-        fits_savepoint=False,  # TestClient has a loop of its own
+        fits_savepoint=False,  # its commands have loops of their own
     ),
     "sqlmodel_app": Style(
         {"harness_path": "app/tests/harness"},
         database_env={"asyncpg": PLAIN_URL},
-        fits_savepoint=False,
     ),
     "sync_and_async": Style({}, loop_scopes=("session",), fits_savepoint=False),
     "core_two_databases": Style(
@@ -105,27 +103,6 @@ def every_case() -> list[Case]:
     ]
 
 
-def sample() -> list[Case]:
-    """Return cases in which each two answers meet, but for an application's isolation and loops."""
-    left = every_case()
-    cases, met = [], set[object]()
-    while left:
-        best = max(left, key=lambda case: len(pairs(case) - met))
-        if pairs(best) <= met:
-            break
-        cases.append(best)
-        met |= pairs(best)
-    return cases
-
-
-def pairs(case: Case) -> set[object]:
-    """Return each two answers of `case` that are to meet."""
-    return {(case.application, case.driver), *combinations(case[1:], 2)}
-
-
-CASES: Final = every_case() if os.environ.get("EVERY_CASE") else sample()
-
-
 def answers_of(case: Case) -> dict[str, Any]:
     """Return what the questions are answered with."""
     style = STYLES[case.application]
@@ -136,7 +113,7 @@ def answers_of(case: Case) -> dict[str, Any]:
     return answers
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", sample(every_case()), ids=str)
 def test_a_suite_moves_to_the_harness(template: Path, tmp_path: Path, case: Case) -> None:
     answers = answers_of(case)
     project = bring_harness(template, case.application, tmp_path / case.application, **answers)
@@ -185,6 +162,10 @@ def test_what_is_missing_is_said_in_a_line(template: Path, tmp_path: Path) -> No
     assert f"ERROR: the setting {setting} must say session, the scope of event loops" in output
 
     pyproject.write_text(complete)
+    project.run(*run, "-W", "error:No path_separator found:DeprecationWarning")
+    output = project.run(*run, "-p", "no:asyncio", exit_code=4)
+    assert "ERROR: pytest-asyncio is not loaded, which the harness was made for." in output
+
     mark = "import pytest\n\npytestmark = pytest.mark.asyncio(loop_scope='module')\n"
     (project.path / "tests/test_mark.py").write_text(f"{mark}\nasync def test(): pass\n")
     output = project.run(*run, exit_code=4)
@@ -225,6 +206,17 @@ def test_no_other_database_is_used(template: Path, tmp_path: Path, application: 
     assert not (project.path / "mine.db").exists()
 
 
+@pytest.mark.parametrize("application", ["container", "manager_class"])
+def test_no_other_server_is_used(template: Path, tmp_path: Path, application: str) -> None:
+    """The application is told the server, but not its port."""
+    case = Case(application, "asyncpg", "reset", STYLES[application].loop_scopes[0])
+    environment = PARTS if application == "container" else PLAIN_URL
+    answers = answers_of(case) | {"database_env": environment.replace("{port}", "1")}
+    project = bring_harness(template, application, tmp_path / "project", **answers)
+    with pytest.raises(AssertionError, match=r"connects to .* Let it read (its|the) address from"):
+        project.run(UV, "run", "pytest", "-q", "--no-header", "--tb=line")
+
+
 def test_an_update_is_a_fresh_render(tmp_path: Path) -> None:
     template = copy_template(tmp_path / "template")
     commit(template, tag="v1.0.0")
@@ -258,6 +250,7 @@ def test_an_update_is_a_fresh_render(tmp_path: Path) -> None:
     [
         ({"harness_path": "tests"}, "harness_path=tests: a new folder; tests has files already"),
         ({"database_env": "DB_HOST DB_NAME"}, "say which part each has, like DB_HOST={host}"),
+        ({"database_env": "URL=mysql://{host}/{name}"}, "may have any port: {host}:{port}"),
     ],
 )
 def test_answers_that_would_do_harm_are_refused(

@@ -71,7 +71,7 @@ ISOLATION: list[Addition] = [
         "",
         (TEMPLATE / ISOLATIONS / "create_drop.py").read_text().replace("create_drop", "rebuild"),
     ),
-    ("copier.yml", "It is slow.\n", "       rebuild is made up.\n"),
+    ("copier.yml", "empty tables. Slow.\n", "       rebuild is made up.\n"),
     ("copier.yml", ": create_drop\n", "    rebuild - made up: rebuild\n"),
     (f"{VARIANTS}/refusals.jinja", '"clone", "create_drop"', ', "rebuild"'),
     (
@@ -91,16 +91,16 @@ ISOLATION: list[Addition] = [
 QUESTION: list[Addition] = [
     (
         "copier.yml",
-        "else 'migrations' }}\n",
-        "\nlicence:\n  type: str\n  help: Made up\n  choices: [none, MIT]\n  default: none\n",
+        "  default: proprietary\n",
+        "\ncolour:\n  type: str\n  help: Made up\n  choices: [none, red]\n  default: none\n",
     ),
-    (f"{VARIANTS}/refusals.jinja", '"models"],\n', '    "licence": ["none", "MIT"],\n'),
+    (f"{VARIANTS}/refusals.jinja", '"BSD-3-Clause"],\n', '    "colour": ["none", "red"],\n'),
     (
         "template/pyproject.toml.jinja",
         'readme = "README.md"\n',
-        '{% if licence != "none" %}\nlicense = "{{ licence }}"\n{% endif %}\n',
+        '{% if colour != "none" %}\nkeywords = ["{{ colour }}"]\n{% endif %}\n',
     ),
-    ("README.md", "the oldest Python |\n", "| `licence` | **none**, MIT | made up |\n"),
+    ("README.md", "nothing if proprietary |\n", "| `colour` | **none**, red | made up |\n"),
 ]
 
 
@@ -165,16 +165,14 @@ def test_an_isolation_strategy(repository: GeneratedProject) -> None:
 
 def test_a_question(repository: GeneratedProject, generate: Generate, tmp_path: Path) -> None:
     before = generate().files()
-    assert extend(repository, "Add a question", "licence", QUESTION) <= 4
+    assert extend(repository, "Add a question", "colour", QUESTION) <= 4
     after = render(tmp_path / "after", repository.path).files()
-    assert yaml.safe_load(after.pop(".copier-answers.yml"))["licence"] == "none"
+    assert yaml.safe_load(after.pop(".copier-answers.yml"))["colour"] == "none"
     assert after == {path: before[path] for path in before if path != ".copier-answers.yml"}
-    other = render(tmp_path / "other", repository.path, licence="MIT").files()
-    assert tomllib.loads(other["pyproject.toml"])["project"]["license"] == "MIT"
-    with pytest.raises(
-        copier.errors.UserMessageError, match="licence=none of it: one of none, MIT"
-    ):
-        render(tmp_path / "refused", repository.path, licence="none of it")
+    other = render(tmp_path / "other", repository.path, colour="red").files()
+    assert tomllib.loads(other["pyproject.toml"])["project"]["keywords"] == ["red"]
+    with pytest.raises(copier.errors.UserMessageError, match="colour=none of it: one of none, red"):
+        render(tmp_path / "refused", repository.path, colour="none of it")
     run_tests(repository, "tests/test_answers.py", "-k", "refusals_know")
     dialogues = "enter_alone or order_of_decisions or whole_dialogue"
     run_tests(repository, "tests/test_prompts.py", "tests/test_terminal.py", "-k", dialogues)

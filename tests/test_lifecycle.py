@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from . import owner
 from .combinations import BACKENDS
 from .conftest import Generate, require_server
 from .generated import GeneratedProject, clean_environment
@@ -61,13 +62,12 @@ def test_a_database_cannot_be_named(generate_installed: Generate, driver: str, u
 @pytest.mark.parametrize("driver", ["asyncpg", "aiosqlite"])
 def test_migrations_cannot_go_elsewhere(generate_installed: Generate, driver: str) -> None:
     project = generate_installed(driver=driver)
-    environment = project.path / "migrations/env.py"
     elsewhere = {
         "asyncpg": "postgresql+asyncpg://postgres@127.0.0.1/postgres",
         "aiosqlite": "sqlite+aiosqlite:///production.db",
     }[driver]
-    source = environment.read_text()
-    environment.write_text(source.replace("settings.database_url, pool", f"'{elsewhere}', pool"))
+    address = "settings.database_url.get_secret_value(), pool"
+    owner.replace(project.path / "migrations/env.py", address, f"'{elsewhere}', pool")
     output = project.run("pytest", exit_code=USAGE_ERROR)
     assert "migrations/env.py connects to another database than that of the tests" in output
     assert not (project.path / "production.db").exists()

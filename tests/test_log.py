@@ -45,6 +45,12 @@ async def test_many(session):
     assert False
 
 
+async def test_flush_at_the_end(session_factory):
+    async with session_factory.begin() as session:
+        session.add(Item(name="chair"))
+    assert False
+
+
 async def test_secret(engine):
     hides = create_async_engine(engine.url, hide_parameters=True)
     async with hides.connect() as connection:
@@ -88,14 +94,14 @@ def test_a_failed_test_says_what_it_has_sent(
     (project.path / "tests/test_failing.py").write_text(FAILING)
     output = project.run("pytest", "tests/test_failing.py", exit_code=1)
     assert "1 passed, 1 error" in output
-    assert "5 failed" in output
+    assert "6 failed" in output
     sent = {
         title: re.split(rf"^-+ {TITLE} -+\n", report, flags=re.MULTILINE)[1].splitlines()
         for title, report in reports(output).items()
         if TITLE in report
     }
     assert sent.keys() == {
-        *("test_request", "test_many", "test_secret", "test_tasks"),
+        *("test_request", "test_many", "test_flush_at_the_end", "test_secret", "test_tasks"),
         "ERROR at setup of test_fixture",
     }
 
@@ -107,13 +113,14 @@ def test_a_failed_test_says_what_it_has_sent(
         rf"INSERT .*'chair'.*, 1 rows, [\d.]+ ms, test_request at {where}", lines[0]
     )
     assert re.fullmatch(r"SELECT .* ms, list_items at src/my_app/items\.py:\d+", lines[1])
-    assert re.fullmatch(
-        rf"SELECT \* FROM nowhere, failed, or not finished, test_request at {where}", lines[2]
-    )
+    assert re.fullmatch(rf"SELECT \* FROM nowhere, failed: \w+, test_request at {where}", lines[2])
     assert re.match("INSERT .*'table'", lines[3])
     assert re.match(
         "Open is a transaction of .*test_request.*, after 'INSERT INTO items", lines[-1]
     )
+
+    for line in sent["test_flush_at_the_end"]:
+        assert re.fullmatch(rf"(INSERT|COMMIT).*, test_flush_at_the_end at {where}", line)
 
     (line, *_) = sent["ERROR at setup of test_fixture"]
     assert re.fullmatch(rf"SELECT 1, .* ms, fails at {where}", line)

@@ -1,11 +1,11 @@
 """Tests give the same results in any order, alone, in parallel, in classes and in packages."""
 
 import random
-from itertools import cycle, product
+from pathlib import Path
 
 import pytest
 
-from .combinations import BACKENDS, ISOLATIONS, LOOP_SCOPES, RUNNERS, Combination
+from .combinations import COMBINATIONS, Combination, sample
 from .conftest import Generate
 
 SHUFFLE = """
@@ -14,6 +14,14 @@ def pytest_collection_modifyitems(items):
     import random
     random.Random({seed}).shuffle(items)
 """
+
+
+def shuffle(conftest: Path) -> None:
+    """Let tests run in a random order, by a hook that is added to `conftest`."""
+    seed = random.randrange(1000)
+    print(f"seed {seed}")  # noqa: T201 - shown where the test fails
+    conftest.write_text(conftest.read_text() + SHUFFLE.format(seed=seed))
+
 
 IN_A_CLASS_OF_A_PACKAGE = """
 import httpx2
@@ -36,32 +44,16 @@ class TestItems:
 
 CONTRACT = "tests/harness/contract"
 
-PAIRS = [
-    (driver, isolation)
-    for driver, isolation in product(BACKENDS, ISOLATIONS)
-    if Combination(driver, isolation).is_offered
-]
 
-
-@pytest.mark.parametrize(
-    ("pair", "way"), [*zip(PAIRS, cycle(product(LOOP_SCOPES, RUNNERS)), strict=False)]
-)
-def test_any_order_in_parallel(
-    generate_installed: Generate, pair: tuple[str, str], way: tuple[str, str]
-) -> None:
-    (driver, isolation), (loop_scope, runner) = pair, way
-    project = generate_installed(
-        driver=driver, isolation=isolation, loop_scope=loop_scope, runner=runner
-    )
+@pytest.mark.parametrize("combination", sample(COMBINATIONS), ids=str)
+def test_any_order_in_parallel(generate_installed: Generate, combination: Combination) -> None:
+    project = generate_installed(**combination._asdict())
     for package in ("shop", "office"):
         folder = project.path / "tests" / package
         folder.mkdir()
         (folder / "__init__.py").touch()
         (folder / "test_chairs.py").write_text(IN_A_CLASS_OF_A_PACKAGE)
-    conftest = project.path / "tests/conftest.py"
-    seed = random.randrange(1000)
-    print(f"seed {seed}")  # noqa: T201 - shown where the test fails
-    conftest.write_text(conftest.read_text() + SHUFFLE.format(seed=seed))
+    shuffle(project.path / "tests/conftest.py")
 
     project.run("pytest", "-n", "2", "tests", CONTRACT)
 

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from .combinations import BACKENDS, Combination
+from .combinations import BACKENDS, Combination, sample
 from .conftest import Generate
 
 BROKEN = [
@@ -67,9 +67,9 @@ BROKEN = [
     ),
     pytest.param(
         Combination(isolation="savepoint"),
-        "isolation.py",
-        "watch.watch_test(harness_sandbox.connect)",
-        "watch.watch_test()",
+        "sandbox/fixture.py",
+        "harness_shared_data.levels = sandbox.connect, sandbox\n",
+        "harness_shared_data.levels = None, sandbox\n",
         "TestEngine",
         id="connections are real",
     ),
@@ -106,9 +106,25 @@ BROKEN = [
         id="deferred constraints are not checked",
     ),
     pytest.param(
+        Combination(isolation="savepoint"),
+        "watch/shared_data.py",
+        "                self._change(lambda levels: levels.keep())\n",
+        "",
+        "TestSharedData",
+        id="data that tests share is not kept",
+    ),
+    pytest.param(
+        Combination(isolation="reset"),
+        "reset/levels.py",
+        "        self._resets.append(Reset(self._database))\n",
+        "        pass\n",
+        "TestSharedData",
+        id="data that tests share is emptied",
+    ),
+    pytest.param(
         Combination(isolation="reset"),
         "isolation.py",
-        "            was_remade = harness_reset.run()\n",
+        "            was_remade = harness_reset.return_to_last()\n",
         "            was_remade = False\n",
         "TestCommit",
         id="nothing is reset",
@@ -134,7 +150,8 @@ BROKEN = [
         "isolation.py",
         "    with exit_on_failure(harness_database):\n        server.create(name)\n"
         "    create_schema(harness_database)\n    yield\n"
-        "    with exit_on_failure(harness_database):\n        server.drop(name)\n",
+        "    with exit_on_failure(harness_database):\n"
+        "        if not SPARED:\n            server.drop(name)\n",
         "    if name not in server.created:\n        server.create(name)\n"
         "        create_schema(harness_database)\n    yield\n",
         "TestCommit",
@@ -147,6 +164,46 @@ BROKEN = [
         "",
         "TestStaleObjects",
         id="queries show stale objects",
+    ),
+    pytest.param(
+        Combination(isolation="reset"),
+        "running/client.py",
+        "            self._server.raise_errors()\n",
+        "            pass\n",
+        "TestWebsocket",
+        id="errors of a websocket are only a disconnect",
+    ),
+    pytest.param(
+        Combination(driver="aiosqlite", isolation="reset"),
+        "running/client.py",
+        "        if BY_SERVER in request.extensions:\n",
+        "        if False:\n",
+        "TestEvents",
+        id="streams are read as a whole",
+    ),
+    pytest.param(
+        Combination(isolation="savepoint"),
+        "running/lifespan.py",
+        'state | scope.get("state", {})',
+        'scope.get("state", {})',
+        "TestLiveServer",
+        id="the live server has no state of the lifespan",
+    ),
+    pytest.param(
+        Combination(isolation="savepoint"),
+        "running/sync_client.py",
+        "        self.portal = portal\n",
+        "        pass\n",
+        "TestPlainFunction",
+        id="plain functions call the application on another loop",
+    ),
+    pytest.param(
+        Combination(runner="anyio", isolation="reset"),
+        "running/portal.py",
+        "        if running_loop() or",
+        "        if",
+        "TestPlainFunction",
+        id="async functions are not told to await",
     ),
 ]
 
@@ -267,16 +324,6 @@ async def read(engine):
         await connection.execute(select(Note))
 
 
-@pytest.fixture(scope="module")
-async def written_once(engine):
-    async with engine.begin() as connection:
-        await connection.execute(insert(Note).values(text="d"))
-
-
-async def test_wide_fixture(written_once):
-    pass
-
-
 @pytest.fixture
 def late(harness_isolation, request):
     return request.getfixturevalue("written_later")
@@ -342,12 +389,9 @@ NOTICED = {
         r"WrongLoopError: (.|\n)* The test did not see this: it was caught by is_ready at"
         r" src/my_app/careless\.py:\d+\."
     ),
-    "test_wide_fixture": (
-        r"OutsideTestError: The database is used outside of a test, by the fixture 'written_once'"
-        r" for tests/test_breaches\.py::test_wide_fixture \(setup\), written_once at"
-    ),
     "test_wide_fixture_in_a_test": (
-        r"OutsideTestError: The database is used outside of a test, by the fixture 'written_later'"
+        r"OutsideTestError: While a test runs, data that others share is not possible, by the"
+        r" fixture 'written_later' for tests/test_breaches\.py::test_wide_fixture_in_a_test "
     ),
 }
 
@@ -430,6 +474,14 @@ async def test_wait_for_each_other(session, client):
     session.add(Item(name="table"))
     await session.flush()
     await asyncio.create_task(client.post("/items", json={"name": "table"}))
+
+
+class TestOfUnittest(unittest.IsolatedAsyncioTestCase):
+    async def test_on_a_loop_of_its_own(self):
+        from my_app.database import engine
+
+        await read(engine)
+        await engine.dispose()
 """
 
 NOTICED_ON_REAL_CONNECTIONS = dict.fromkeys(
@@ -441,7 +493,7 @@ NOTICED_ON_REAL_CONNECTIONS = dict.fromkeys(
 
 @pytest.mark.parametrize(
     ("driver", "isolation"),
-    [*product(BACKENDS, ("savepoint", "reset")), ("asyncpg", "create_drop")],
+    sample([*product(BACKENDS, ("savepoint", "reset")), ("asyncpg", "create_drop")]),
 )
 def test_a_breach_of_the_contract_is_noticed(
     generate_installed: Generate, driver: str, isolation: str
@@ -450,7 +502,7 @@ def test_a_breach_of_the_contract_is_noticed(
     if isolation == "savepoint":
         more, noticed = IN_THE_SANDBOX, NOTICED | NOTICED_IN_THE_SANDBOX
     else:
-        more = "\n\nfrom my_app.models import Item\n" + ON_REAL_CONNECTIONS
+        more = "\n\nimport unittest\n\nfrom my_app.models import Item\n" + ON_REAL_CONNECTIONS
         noticed = NOTICED | NOTICED_ON_REAL_CONNECTIONS
     if driver == "aiosqlite":
         noticed.pop("test_isolation_level", None)  # SQLite is serializable; nothing else to ask for

@@ -10,12 +10,16 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from .combinations import DIALOGUE
+from .combinations import DIALOGUE, EVERYTHING
 
 ENTER = "\r"
 DOWN = "\x1b[B"
+NO = "n"
 ERASE = "\x15"  # Ctrl-U
 INTERRUPT = "\x03"
+
+NAMELESS = len(DIALOGUE) - 1
+"""How many questions there are for who gives no name: the e-mail address is not asked for."""
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def keyboard() -> Iterator[PipeInput]:
 
 def after(question: str) -> list[str]:
     """Return the questions that are asked after `question`."""
-    return DIALOGUE[DIALOGUE.index(question) + 1 :]
+    return EVERYTHING[EVERYTHING.index(question) + 1 :]
 
 
 def answers(project: Path) -> dict[str, str]:
@@ -39,7 +43,7 @@ def answers(project: Path) -> dict[str, str]:
 def test_enter_alone_gives_the_defaults(
     keyboard: PipeInput, template: Path, tmp_path: Path
 ) -> None:
-    keyboard.send_text(ENTER * len(DIALOGUE))
+    keyboard.send_text(ENTER * NAMELESS + INTERRUPT)  # which nothing reads
     copier.run_copy(str(template), tmp_path / "asked", quiet=True)
     copier.run_copy(str(template), tmp_path / "defaults", quiet=True, defaults=True)
     assert answers(tmp_path / "asked") == answers(tmp_path / "defaults")
@@ -54,13 +58,14 @@ def test_every_question_is_asked_in_the_order_of_decisions(
     keyboard.send_text(f'Sells "books" \\ é{ENTER}')
     keyboard.send_text(f"Ann{ENTER}")
     keyboard.send_text(f"ann@example.com{ENTER}")
-    keyboard.send_text(DOWN + ENTER)
     keyboard.send_text(DOWN * 2 + ENTER)
+    keyboard.send_text(NO)
     keyboard.send_text(DOWN * 3 + ENTER)
     keyboard.send_text(DOWN * 3 + ENTER)
     keyboard.send_text(DOWN + ENTER)
     keyboard.send_text(DOWN + ENTER)
-    keyboard.send_text(ENTER * len(after("schema")))
+    keyboard.send_text(DOWN + ENTER)
+    keyboard.send_text(ENTER * len(after("python_min")))
     copier.run_copy(str(template), tmp_path / "shop", quiet=True)
     given = answers(tmp_path / "shop")
     assert given == given | {
@@ -76,6 +81,28 @@ def test_every_question_is_asked_in_the_order_of_decisions(
         "runner": "anyio",
         "schema": "models",
     }
+
+
+def test_the_rest_is_as_recommended_and_what_is_given_counts(
+    keyboard: PipeInput, template: Path, tmp_path: Path
+) -> None:
+    keyboard.send_text(ENTER * len(DIALOGUE))
+    given = {"isolation": "reset", "python_min": "3.13"}
+    copier.run_copy(str(template), tmp_path / "asked", data=given, quiet=True)
+    copier.run_copy(str(template), tmp_path / "data", data=given, quiet=True, defaults=True)
+    assert answers(tmp_path / "asked") == answers(tmp_path / "data")
+    assert answers(tmp_path / "data") == answers(tmp_path / "data") | given
+
+
+def test_what_is_not_as_recommended_may_be_so_by_default(
+    keyboard: PipeInput, template: Path, tmp_path: Path
+) -> None:
+    """Somebody who looks at each question, and changes none."""
+    keyboard.send_text(ENTER * (DIALOGUE.index("recommended") - 1) + NO)
+    keyboard.send_text(ENTER * len(after("recommended")) + INTERRUPT)
+    copier.run_copy(str(template), tmp_path / "asked", quiet=True)
+    copier.run_copy(str(template), tmp_path / "defaults", quiet=True, defaults=True)
+    assert answers(tmp_path / "asked") == answers(tmp_path / "defaults")
 
 
 def test_an_invalid_name_cannot_be_entered(

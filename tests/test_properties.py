@@ -14,7 +14,7 @@ from .generated import GeneratedProject, write_migration
 
 pytestmark = pytest.mark.parametrize("driver", BACKENDS)
 
-EXAMPLES = int(os.environ.get("EXAMPLES", 500))
+EXAMPLES = int(os.environ.get("EXAMPLES", 100))
 
 PLAY = """
 import random
@@ -102,7 +102,7 @@ async def test_interleavings(harness_watch, harness_sandbox, harness_real_commit
             (generator.randrange(3), generator.choice(STEPS), generator.choice("ab"))
             for _ in range(15)
         ]
-        async with watch.watch_test(sandbox.connect):
+        async with watch.watch_test():
             in_sandbox = await play(script, engine)
             await engine.dispose()
         await sandbox.roll_back()
@@ -110,9 +110,11 @@ async def test_interleavings(harness_watch, harness_sandbox, harness_real_commit
         real_commits.has_traces = True  # by the sandbox
         real_commits.begin()
         script = [step for step, _ in in_sandbox[:-1]]
+        watch.shared = None
         async with watch.watch_test():
             in_database = await play(script, engine)
             await engine.dispose()
+        watch.shared = sandbox.connect
         real_commits.undo()
         assert in_sandbox == in_database
         compared += len(script)
@@ -181,7 +183,7 @@ async def test_statements(harness_watch, harness_sandbox, harness_real_commits, 
     compared = 0
     for example in range(EXAMPLES):
         script = write_script(generator, statements)
-        async with watch.watch_test(sandbox.connect):
+        async with watch.watch_test():
             refusals = CommitFirstError, TransactionControlError
             in_sandbox = await play(script, engine, refusals)
             script = [step for step, _ in in_sandbox]
@@ -191,10 +193,12 @@ async def test_statements(harness_watch, harness_sandbox, harness_real_commits, 
         await sandbox.close()  # or its session would know other ids
         real_commits.has_traces = True  # by the sandbox
         real_commits.begin()
+        watch.shared = None
         async with watch.watch_test():
             in_database = await play(script, engine, ())
             in_database += await read(engine, statements)
             await engine.dispose()
+        watch.shared = sandbox.connect
         real_commits.undo()
         for shown, real in zip(in_sandbox, in_database, strict=True):
             assert shown == real, f"example {example}: {script}"

@@ -2,11 +2,14 @@
 
 import re
 import shutil
+import socket
+import subprocess
 from pathlib import Path
 
 from .conftest import Generate
 from .existing import developers_database
-from .generated import TEMPLATE, GeneratedProject
+from .generated import GIT, TEMPLATE, GeneratedProject, clean_environment, commit, fetch
+from .pythons import UV
 
 README = (TEMPLATE / "README.md").read_text()
 IMPORTS = """\
@@ -29,6 +32,43 @@ def test_the_example(generate_installed: Generate) -> None:
     (project.path / "tests/test_example.py").write_text(IMPORTS + example)
     assert "2 passed" in project.run("pytest", "tests/test_example.py")
     project.check()
+
+
+def commands(page: str, section: str) -> list[str]:
+    """Return the commands that a section of a page shows, without comments."""
+    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^\$ (.*?)(?: +#.*)?$", text, re.MULTILINE)
+
+
+def test_the_first_steps(template: Path, tmp_path: Path) -> None:
+    """From a clone to a project that serves: each command of both READMEs, one after the other."""
+    clone = GeneratedProject(shutil.copytree(template, tmp_path / "loopsafe"), GIT)
+    commit(clone.path)
+    output = clone.run("bash", "-ec", "\n".join(commands(README, "Start")))
+    assert re.search(r"^=+ \d+ passed", output, re.MULTILINE)
+    project = GeneratedProject(tmp_path / "my-app", GIT)
+    page = (project.path / "README.md").read_text()
+    *prepare, serve = commands(page, "Run it")
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    with developers_database("asyncpg", "readme") as address:
+        project.run("bash", "-ec", "\n".join(prepare), DATABASE_URL=address)
+        check = project.run(UV, "run", "alembic", "check", DATABASE_URL=address)
+        assert "No new upgrade operations detected" in check
+        with subprocess.Popen(
+            [*serve.split(), "--port", str(port)],
+            cwd=project.path,
+            env=clean_environment() | {"DATABASE_URL": address},
+        ) as server:
+            try:
+                assert fetch(f"http://127.0.0.1:{port}/health/ready") == b'{"status":"ok"}'
+                assert b"/openapi.json" in fetch(f"http://127.0.0.1:{port}/docs")
+                assert fetch(f"http://127.0.0.1:{port}/items") == b"[]"
+            finally:
+                server.terminate()
+    output = project.run("bash", "-ec", "\n".join(commands(page, "Test it")))
+    assert re.search(r"^=+ \d+ passed", output, re.MULTILINE)
+    assert (project.path / ".git/hooks/pre-commit").exists()
 
 
 def test_the_rescue(template: Path, tmp_path: Path) -> None:

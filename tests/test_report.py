@@ -207,7 +207,12 @@ SHOWN = {
     "test_pending": (TEST, "E   tests.harness.errors.CommitFirstError: Commit first: the test's"),
     "test_two_sessions": (TEST, "E   tests.harness.errors.CommitFirstError: Commit first: this"),
     "test_refusal": (TEST, *REFUSED),
-    "test_other_loop": (TEST, "items.py:", "WrongLoopError: A connection of", "fixture `client`"),
+    "test_other_loop": (
+        TEST,
+        "items.py:",
+        "WrongLoopError: A connection of",
+        "fixture `test_client`",
+    ),
     "ERROR at teardown of test_leak": ("LeakError: This test has left open\n", "* a connection of"),
     "test_leak_is_used": (
         "LeakError: This is a",
@@ -232,10 +237,14 @@ def comparable(output: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("driver", "runner"), [("asyncpg", "pytest-asyncio"), ("aiosqlite", "anyio")]
+    ("driver", "runner", "options"),
+    [
+        ("asyncpg", "pytest-asyncio", ("-vv", "--full-trace")),
+        ("aiosqlite", "anyio", ("--tb=long",)),
+    ],
 )
 def test_an_error_of_the_harness_is_one_screen(
-    generate_installed: Generate, driver: str, runner: str
+    generate_installed: Generate, driver: str, runner: str, options: tuple[str, ...]
 ) -> None:
     project = generate_installed(driver=driver, runner=runner, isolation="savepoint")
     (project.path / "tests/test_broken.py").write_text(BROKEN + ORDINARY)
@@ -256,6 +265,6 @@ def test_an_error_of_the_harness_is_one_screen(
         # What was taken from a group is shown in it, too.
         assert rows <= (2 * ROWS if title == "test_unwrapped_group" else ROWS), report
         assert not re.search(r"site-packages/(?!_pytest/outcomes)|tests/harness/", report), report
-    for option in ("-vv", "--tb=long", "--full-trace"):
+    for option in options:
         for title, report in reports(project.run(*command, option, exit_code=1)).items():
             assert title not in SHOWN or re.search(r"tests/harness/[\w/]+\.py\b", report), option

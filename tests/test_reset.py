@@ -128,6 +128,65 @@ def test_hard_schemas(generate_installed: Generate, driver: str, isolation: str)
     project.run("pytest", "tests/test_reset.py")
 
 
+REFERENCE = """
+CREATE TABLE parents (id INT PRIMARY KEY, value INT);
+CREATE TABLE children (id INT PRIMARY KEY, parent INT,
+    FOREIGN KEY (parent) REFERENCES parents (id) ON DELETE CASCADE);
+CREATE TABLE plain (id INT PRIMARY KEY);
+CREATE TABLE parted (id INT PRIMARY KEY, value INT) PARTITION BY HASH (id) PARTITIONS 4;
+CREATE TABLE versioned (id INT PRIMARY KEY, value INT) WITH SYSTEM VERSIONING;
+CREATE TABLE aria (id INT PRIMARY KEY, value INT) ENGINE = Aria;
+INSERT INTO parents VALUES (1, 1), (2, 2);
+INSERT INTO children VALUES (1, 1), (2, 2);
+INSERT INTO plain VALUES (1), (2);
+INSERT INTO parted VALUES (1, 1), (2, 2);
+INSERT INTO versioned VALUES (1, 1), (2, 2);
+INSERT INTO aria VALUES (1, 1), (2, 2);
+CREATE TRIGGER moves AFTER INSERT ON items FOR EACH ROW UPDATE plain SET id = id + 100;
+"""
+WRITE_LATER = """
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+TABLES = ("parents", "children", "plain", "parted", "versioned", "aria")
+
+
+@pytest.mark.real_commits
+@pytest.mark.parametrize("statement", [
+    "DELETE FROM parents WHERE id = 1",
+    "TRUNCATE TABLE plain",
+    "UPDATE parted SET value = 5 WHERE id = 2",
+    "UPDATE versioned SET value = 5",
+    "UPDATE aria SET value = 5",
+    "INSERT INTO items (name) VALUES ('moves')",
+    "SELECT 1",
+])
+async def test_written_later(engine, statement, seen={}):
+    async with engine.connect() as connection:
+        for table in TABLES:
+            rows = (await connection.execute(text(f"SELECT * FROM {table} ORDER BY id"))).all()
+            assert len(rows) == 2
+            assert rows == seen.setdefault(table, rows)
+    await asyncio.sleep(1.1)  # into a second in which nothing has been written
+    async with engine.begin() as connection:
+        await connection.execute(text(statement))
+"""
+
+
+@pytest.mark.parametrize(("driver", "isolation"), [("asyncmy", "reset"), ("aiomysql", "savepoint")])
+def test_reference_data_is_read_if_it_may_have_changed(
+    generate_installed: Generate, driver: str, isolation: str
+) -> None:
+    """MariaDB says when a table was written to last, to the second, but for one that it empties."""
+    project = generate_installed(driver=driver, isolation=isolation)
+    project.variables["TEST_DATABASE_URL"] = require_server("mysql")
+    write_migration(project, REFERENCE)
+    (project.path / "tests/test_later.py").write_text(WRITE_LATER)
+    assert "7 passed" in project.run("pytest", "tests/test_later.py")
+
+
 HIDE = """
 import pytest
 from sqlalchemy import text
@@ -283,6 +342,45 @@ def test_a_transaction_beyond_the_pools_is_named(generate_installed: Generate, d
     }
     message = r"LeakError: This test has left a transaction open, not in a pool: .*{}"
     assert re.search(message.format(named[BACKENDS[driver]]), output)
+
+
+CANCEL = """
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+
+@pytest.mark.real_commits
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "READ COMMITTED"])
+@pytest.mark.parametrize("is_second", [True, False])
+async def test_cancelled(engine, is_second, level):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2), engine.connect() as connection:
+            await connection.execution_options(isolation_level=level)
+            if is_second:
+                await connection.execute(text("INSERT INTO items (name) VALUES ('first')"))
+            await connection.execute(text("INSERT INTO items (name) SELECT {slow}"))
+
+
+async def test_next(session):
+    await asyncio.sleep(2)
+    assert (await session.execute(text("SELECT name FROM items"))).all() == []
+"""
+SLOW = {"postgresql": "'slow' || pg_sleep(2)", "mysql": "CONCAT('slow', SLEEP(2))"}
+
+
+@pytest.mark.parametrize(
+    ("driver", "isolation"),
+    [("asyncmy", "reset"), ("aiomysql", "savepoint"), ("psycopg", "reset"), ("asyncpg", "reset")],
+)
+def test_a_cancelled_statement_goes_no_further(
+    generate_installed: Generate, driver: str, isolation: str
+) -> None:
+    project = generate_installed(driver=driver, isolation=isolation)
+    test = CANCEL.format(slow=SLOW[BACKENDS[driver]])
+    (project.path / "tests/test_cancel.py").write_text(test)
+    assert "5 passed" in project.run("pytest", "tests/test_cancel.py")
 
 
 LISTEN = {

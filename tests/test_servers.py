@@ -77,7 +77,7 @@ def test_an_application_with_another_database_is_not_touched(generate_installed:
     production = project.path / "production.db"
     settings = project.path / "src/my_app/settings.py"
     fixed = f"settings = Settings(database_url='sqlite+aiosqlite:///{production}')"
-    settings.write_text(settings.read_text().replace("settings = Settings()", fixed))
+    settings.write_text(settings.read_text().replace("settings = load_settings()", fixed))
     output = project.run("pytest", exit_code=USAGE_ERROR)
     assert "The application connects to sqlite+aiosqlite:///" in output
     assert "Let it read its address from DATABASE_URL, which nothing" in output
@@ -139,12 +139,14 @@ asyncio.run(main())
 def test_the_address_passes_validators(generate_installed: Generate, driver: str) -> None:
     project = generate_installed(driver=driver)
     settings = project.path / "src/my_app/settings.py"
-    text = settings.read_text().replace("database_url: str", "database_url: PostgresDsn")
+    text = settings.read_text().replace("database_url: DatabaseUrl", "database_url: PostgresDsn")
     settings.write_text(
         text.replace("from pydantic", "from pydantic import PostgresDsn\nfrom pydantic", 1)
     )
     for name in ("src/my_app/database.py", "migrations/env.py"):
         file = project.path / name
         text = file.read_text()
-        file.write_text(text.replace("settings.database_url", "str(settings.database_url)"))
+        file.write_text(
+            text.replace("database_url.get_secret_value()", "database_url.encoded_string()")
+        )
     project.run("pytest", "tests/test_health.py")

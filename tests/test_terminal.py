@@ -1,23 +1,26 @@
 """The dialogue on a real terminal of 80 columns and 24 lines."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pyte
 import pytest
 import yaml
 
-from .combinations import ASKED, DIALOGUE
+from .combinations import ASKED, DIALOGUE, REST
 from .existing import ANSWERS_FILE, APPLICATIONS
-from .generated import commit, copy_template, render
-from .test_prompts import DOWN, ENTER, ERASE, INTERRUPT, after
+from .generated import commit, copy_template, git, render
+from .test_prompts import DOWN, ENTER, ERASE, INTERRUPT, NO, after, answers
 
 COPIER = (sys.executable, "-m", "copier")
+FIRST_LINES = {"recommended": "The rest as recommended?"}
 
 
 class Screen(pyte.Screen):
@@ -82,7 +85,7 @@ class Terminal:
         self.child.close()
         return int(self.child.exitstatus or 0)
 
-    def answers(self) -> dict[str, str]:
+    def answers(self) -> dict[str, Any]:
         """Return what copier has recorded."""
         recorded = yaml.safe_load((self.project / ".copier-answers.yml").read_text())
         return {name: answer for name, answer in recorded.items() if name[0] != "_"}
@@ -102,7 +105,6 @@ def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
     terminal.answer("Your e-mail address", "ann")
     terminal.see("not an e-mail address")
     terminal.child.send(f"@example.com{ENTER}")
-    terminal.answer("Oldest Python that it must run on", DOWN)
     terminal.see(
         "asyncpg - PostgreSQL, the fastest",
         "psycopg - PostgreSQL, the most complete",
@@ -111,20 +113,28 @@ def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
         "aiomysql - MariaDB or MySQL, in pure Python",
     )
     terminal.answer("Database driver", DOWN * 3)
+    terminal.see("The rest as recommended?", "isolation savepoint", "python_min 3.11", "Y/n")
+    terminal.child.send(NO)
     terminal.see(
-        "How a test's writes disappear; the application may commit as it likes",
-        "connections do to each other, it shows in tests that are marked only.",
-        "a copy of the database and new connections, for each test.",
+        "How the database is made clean again after each test",
+        "savepoint: what is committed is rolled back after all, unnoticed.",
+        "In doubt: savepoint; reset if locks and concurrency are what you test most.",
         "savepoint - fastest, in a sandbox",
         "MariaDB and MySQL cannot clone",
         "create_drop - slowest, new tables for each test",
     )
-    terminal.answer("How a test's writes disappear", DOWN * 2)  # over the one that is refused
-    terminal.answer("How long an event loop lives; connections cannot change loops", DOWN * 3)
+    terminal.answer("How the database is made clean", DOWN * 2)  # over the one that is refused
+    terminal.see("In doubt: session.", "function - slowest; a loop for each test")
+    terminal.answer("How many tests share an event loop", DOWN * 3)
     terminal.answer("What runs async tests", DOWN)
     terminal.answer("Where the tests' tables come from", DOWN)
-    for question in after("schema"):
-        terminal.answer(ASKED[question]["help"])
+    terminal.answer("Oldest Python that it must run on", DOWN)
+    terminal.see("A Dockerfile, and a compose.yaml", "Y/n")
+    terminal.child.send(NO)
+    terminal.answer("Who runs lint, types and tests", DOWN)
+    for question in after("ci"):
+        if question != "postgresql_version":  # of a project with MariaDB
+            terminal.answer(ASKED[question]["help"])
     terminal.see("Book Shop is ready", "uv run pytest")
     assert terminal.leave() == 0
     recorded = terminal.answers()
@@ -140,6 +150,8 @@ def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
         "loop_scope": "function",
         "runner": "anyio",
         "schema": "models",
+        "docker": False,
+        "ci": "gitlab",
     }
 
 
@@ -147,7 +159,7 @@ def test_enter_alone_gives_the_defaults(template: Path, tmp_path: Path) -> None:
     terminal = Terminal(tmp_path / "asked", "copy", str(template))
     for question in DIALOGUE:
         if question != "user_email":  # of somebody without a name
-            terminal.answer(ASKED[question]["help"].splitlines()[0])
+            terminal.answer(FIRST_LINES.get(question, ASKED[question]["help"].splitlines()[0]))
     assert terminal.leave() == 0
     untouched = Terminal(tmp_path / "defaults", "copy", "--defaults", str(template))
     assert untouched.leave() == 0
@@ -173,8 +185,8 @@ def test_beside_an_application_the_defaults_are_read_from_it(
         ("Address that the application answers to", "http://test"),
         ("Does the application need its lifespan", "Y/n"),
         ("Database driver", "asyncpg"),
-        ("How a test's writes disappear", "reset"),
-        ("How long an event loop lives", "session"),
+        ("How the database is made clean", "reset"),
+        ("How many tests share an event loop", "session"),
         ("What runs async tests", "pytest-asyncio"),
         ("Where the tests' tables come from", "migrations"),
         ("Alembic's configuration", "alembic.ini"),
@@ -196,7 +208,7 @@ def test_names_are_those_of_copier_s_settings(template: Path, tmp_path: Path) ->
     terminal.see("Your name (may stay empty)", "Ann")
     terminal.answer("Your name")
     terminal.see("Your e-mail address (may stay empty)", "ann@example.com")
-    terminal.child.send(ENTER * (1 + len(after("user_email"))))
+    terminal.child.send(ENTER * len(DIALOGUE[DIALOGUE.index("user_email") :]))
     terminal.see("My App is ready")
     assert terminal.leave() == 0
     assert terminal.answers()["user_name"] == "Ann"
@@ -211,17 +223,51 @@ def test_an_update_asks_what_it_is_told_to(tmp_path: Path) -> None:
     options = ("--vcs-ref=:current:", "--defaults", "--ask", "isolation")
     terminal = Terminal(tmp_path / "project", "update", *options)
     before = terminal.answers()
-    terminal.answer("How a test's writes disappear", DOWN)
+    terminal.answer("How the database is made clean", DOWN)
     terminal.see("My App is updated (psycopg, reset)", '"both modified" is a conflict')
     terminal.see("uv sync", "uv run ruff format", "A new driver needs a new DATABASE_URL in .env")
     assert terminal.leave() == 0
     assert terminal.answers() == before | {"isolation": "reset"}
 
 
+def test_what_is_recommended_is_what_defaults_render(template: Path, tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path / "project", "copy", str(template))
+    for question in ("What to render", "for people", "for `import`", "in one line", "Your name"):
+        terminal.answer(question)
+    terminal.answer("Database driver")
+    terminal.see("The rest as recommended?", "Y/n")
+    shown = dict(re.findall(r"(\w+) ([\w.-]+)", terminal.text.rpartition("recommended?")[2]))
+    terminal.child.send(ENTER)
+    assert terminal.leave() == 0
+    recorded = terminal.answers()
+    for name in REST:
+        assert shown.get(name) == {True: "yes", False: "no"}.get(recorded[name], recorded[name])
+
+
+def test_an_update_keeps_the_rest_as_it_is(tmp_path: Path) -> None:
+    """Also what is not as recommended, by the one question and by its being opened."""
+    template = copy_template(tmp_path / "template")
+    commit(template, tag="v1.0.0")
+    chosen = {"isolation": "reset", "loop_scope": "class", "python_min": "3.12"}
+    render(tmp_path / "project", template, **chosen)
+    commit(tmp_path / "project")
+    before = answers(tmp_path / "project")
+    for keys in (ENTER, NO + ENTER * len(REST)):
+        terminal = Terminal(tmp_path / "project", "update", "--vcs-ref=:current:")
+        terminal.see("What to render")
+        terminal.child.send(ENTER * (len(DIALOGUE) - 2))
+        terminal.see("The rest as it is?", "isolation reset, loop_scope class", "python_min 3.12")
+        terminal.child.send(keys)
+        terminal.see("My App is updated (asyncpg, reset)")
+        assert terminal.leave() == 0
+        assert answers(tmp_path / "project") == before
+        assert git(tmp_path / "project", "status", "--short") == ""
+
+
 @pytest.mark.parametrize("questions", [0, 1, 5])
 def test_ctrl_c_leaves_nothing_behind(template: Path, tmp_path: Path, questions: int) -> None:
     terminal = Terminal(tmp_path / "project", "copy", str(template))
-    asked = ("What to render", "for people", "for `import`", "in one line", "Your name", "Oldest")
+    asked = ("What to render", "for people", "for `import`", "in one line", "Your name", "driver")
     for question in asked[:questions]:
         terminal.answer(question)
     terminal.see(asked[questions])

@@ -15,6 +15,7 @@ from typing import Any
 
 import copier
 import pytest
+import yaml
 
 from . import owner
 from .combinations import COMBINATIONS, Combination
@@ -27,7 +28,7 @@ SEED = os.environ.get("SEED") or os.environ.get("PYTEST_XDIST_TESTRUNUID") or "0
 """The same in all processes of a run, and another one in each run."""
 CHUNKS = 8
 """How many tests the switches are spread over."""
-OTHERS = 24
+OTHERS = 4
 """How many switches of several answers at once are tried."""
 
 
@@ -166,25 +167,30 @@ def changed(old: Combination, new: Combination) -> dict[str, str]:
     return {name: answer for name, answer in new._asdict().items() if getattr(old, name) != answer}
 
 
+OTHER_STEPS: list[dict[str, Any]] = [
+    {"schema": "models", "docker": False, "ci": "gitlab", "shards": "3"},
+    {"python_min": "3.13", "license": "MIT", "shards": "1"},
+    {"ci": "none"},
+    {"schema": "migrations", "license": "Apache-2.0", "postgresql_version": "16"},
+    {"python_min": "3.14", "docker": True},
+    {"python_min": "3.12", "license": "proprietary", "ci": "github"},
+    {"python_min": "3.11"},
+]
+
+
 def test_switches_of_other_questions_land_there_too(
     released: Path, folder: Path, make: Callable[..., GeneratedProject]
 ) -> None:
     project = make()
-    answers: dict[str, str] = {}
-    for number, (question, answer) in enumerate(
-        [
-            ("schema", "models"),
-            ("python_min", "3.13"),
-            ("schema", "migrations"),
-            ("python_min", "3.14"),
-            ("python_min", "3.12"),
-            ("python_min", "3.11"),
-        ]
-    ):
-        answers[question] = answer
-        update(project, **{question: answer})
+    answers: dict[str, Any] = {}
+    for number, step in enumerate(OTHER_STEPS):
+        answers |= step
+        update(project, **step)
         assert project.files() == render(folder / f"fresh-{number}", released, **answers).files()
 
+
+LATER = {"docker": False, "ci": "none"}
+"""Questions that are recommended another answer than what was rendered before there were any."""
 
 ROUTE = [
     {"driver": "psycopg"},
@@ -225,6 +231,12 @@ def lived_in(
     return project, lines
 
 
+def owned(paths: Iterable[str]) -> set[str]:
+    """Return those of `paths` that neither the template owns nor an answer decides about."""
+    decided = {"src/my_app/sqlite.py", "tests/test_migrations.py"}
+    return {path for path in paths if "harness" not in path} - decided
+
+
 def check_nothing_is_lost(project: GeneratedProject, lines: dict[str, list[str]]) -> None:
     """Check that an update has left no conflict and no file that was deleted, and lost no line.
 
@@ -233,9 +245,7 @@ def check_nothing_is_lost(project: GeneratedProject, lines: dict[str, list[str]]
     """
     files = project.files()
     assert not [path for path, content in files.items() if "<<<<<<< before updating" in content]
-    assert {path for path in lines if "harness" not in path} == {
-        path for path in files if "harness" not in path
-    }
+    assert owned(lines) == owned(files)
     for path, added in lines.items():
         present = files.get(path, "").splitlines()
         assert not [line for line in added if line not in present], path
@@ -256,6 +266,32 @@ def test_the_owner_s_work_survives_every_switch(
             output = replace(project, variables=installed).run("pytest")
             assert f"{answers['driver']}, {answers['isolation']}" in output
     assert project.files() == before
+
+
+def test_the_year_of_a_license_stays(make: Callable[..., GeneratedProject]) -> None:
+    project = make(license="MIT", copyright_year="2019")
+    before = project.files()
+    update(project, runner="anyio")
+    assert project.files()["LICENSE"] == before["LICENSE"]
+    assert "copyright_year: '2019'" in project.files()[".copier-answers.yml"]
+
+
+def test_answers_that_are_not_as_recommended_stay(make: Callable[..., GeneratedProject]) -> None:
+    """One question stands for them, and what it skips must not be forgotten."""
+    chosen = {"isolation": "reset", "loop_scope": "class", "runner": "anyio", "schema": "models"}
+    project = make(python_min="3.12", **chosen)
+    before = project.files()
+    update(project)
+    assert project.files() == before
+    # As a job without a terminal would: a question that is asked is an error here.
+    options: dict[str, Any] = {"vcs_ref": copier.VcsRef.CURRENT, "overwrite": True, "quiet": True}
+    copier.run_update(project.path, skip_answered=True, **options)
+    copier.run_recopy(project.path, skip_answered=True, **options)
+    assert project.files() == before
+    update(project, isolation="clone")
+    changed = {path for path, text in project.files().items() if text != before.get(path)}
+    assert "isolation: clone\n" in project.files()[".copier-answers.yml"]
+    assert changed > {".copier-answers.yml", "tests/harness/isolation.py"}
 
 
 def test_the_owner_s_work_survives_a_new_version(
@@ -369,10 +405,10 @@ def test_a_question_that_has_another_name_keeps_its_answer(
         'Your name (may stay empty)\n  default: ""',
         "Your name (may stay empty)\n  default: \"{{ user_name | default('') }}\"",
     )
-    owner.append(questions, "\nlicense:\n  type: str\n  default: none\n")
+    owner.append(questions, "\ncolour:\n  type: str\n  default: none\n")
     refusals = template / "template/_variants/refusals.jinja"
     owner.replace(refusals, "{% set former = [] %}", '{% set former = ["user_name"] %}')
-    owner.replace(refusals, '["project_name",', '["license", "project_name",')
+    owner.replace(refusals, '["project_name",', '["colour", "project_name",')
     commit(template, tag="v2.0.0")
     owner.replace(project.path / ".copier-answers.yml", str(released), str(template))
     commit(project.path)
@@ -381,6 +417,39 @@ def test_a_question_that_has_another_name_keeps_its_answer(
     assert "\nauthor: Ann\n" in after[".copier-answers.yml"]
     assert {path for path in after if after[path] != before.get(path)} == {".copier-answers.yml"}
     update(project, "v2.0.0", driver="psycopg")  # a former name in the answers is no hindrance
+
+
+def test_an_older_project_gets_no_file_unasked(released: Path, folder: Path) -> None:
+    """What new projects are recommended, a question brings to others only if it is answered."""
+    template = folder / "template"
+    git(folder, "clone", "--quiet", str(released), str(template))
+    questions = template / "copier.yml"
+    now = questions.read_text()
+    older = yaml.safe_load(now)
+    for question, answer in LATER.items():
+        older[question] = {"type": older[question]["type"], "when": False, "default": answer}
+    questions.write_text(yaml.safe_dump(older, sort_keys=False))
+    commit(template, tag="v2.0.0")
+    questions.write_text(now)
+    commit(template, tag="v3.0.0")
+    project = GeneratedProject(folder / "[project]")  # a name that is a pattern, too
+    options: dict[str, Any] = {"defaults": True, "quiet": True}
+    copier.run_copy(str(template), project.path, vcs_ref="v2.0.0", **options)
+    commit(project.path)
+    before = project.files()
+    update(project, "v3.0.0")
+    after = project.files()
+    assert {path for path in after if after[path] != before.get(path)} == {".copier-answers.yml"}
+    assert LATER.items() <= yaml.safe_load(after[".copier-answers.yml"]).items()
+    fresh = GeneratedProject(folder / "fresh")
+    copier.run_copy(str(template), fresh.path, **options)
+    recommended = yaml.safe_load(fresh.files()[".copier-answers.yml"])
+    for path in fresh.files():  # an update never touches these
+        if path in ("README.md", "tests/conftest.py"):
+            (project.path / path).write_text(fresh.files()[path])
+    commit(project.path)
+    update(project, **{question: recommended[question] for question in LATER})
+    assert project.files() == fresh.files()
 
 
 def test_the_newest_version_can_update_to_what_is_here(folder: Path) -> None:
@@ -404,6 +473,9 @@ def test_the_newest_version_can_update_to_what_is_here(folder: Path) -> None:
         copier.run_copy(str(template), project.path, vcs_ref=newest, **options)
         commit(project.path)
         update(project, "v9999.0.0")
+        # A question that the old version did not have is answered by what that has rendered.
+        recorded = yaml.safe_load((project.path / ".copier-answers.yml").read_text())
+        options["data"] = {name: recorded[name] for name in recorded if name[0] != "_"}
         copier.run_copy(str(template), fresh.path, vcs_ref="v9999.0.0", **options)
         got, wanted = project.files(), fresh.files()
         for path in ("README.md", "tests/conftest.py"):  # its owner's
