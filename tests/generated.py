@@ -3,9 +3,12 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -114,6 +117,32 @@ class GeneratedProject:
         )
         return process.stdout
 
+    @contextmanager
+    def serve(self, *command: str, **variables: str) -> Iterator["Server"]:
+        """Run a command that serves, on a free port; it has not answered yet.
+
+        Args:
+            command: the command and its arguments, to which `--port` is added.
+            variables: environment variables to set.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as reserved:
+            port = reserved.getsockname()[1]
+        log = self.path / "server.log"
+        with (
+            log.open("w") as output,
+            subprocess.Popen(
+                [*command, "--port", str(port)],
+                cwd=self.path,
+                env=clean_environment() | self.variables | variables,
+                stdout=output,
+                stderr=output,
+            ) as process,
+        ):
+            try:
+                yield Server(port, process, log)
+            finally:
+                process.terminate()
+
     def check(self) -> None:
         """Check that the project is clean under ruff and mypy.
 
@@ -140,22 +169,35 @@ class GeneratedProject:
         }
 
 
-def fetch(url: str, seconds: float = 30) -> bytes:
-    """Read from a server that may still be starting.
+@dataclass(frozen=True)
+class Server:
+    """A process that serves an application."""
 
-    Raises:
-        OSError: it has not answered after `seconds`.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with urllib.request.urlopen(url) as response:
-                content: bytes = response.read()
-                return content
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    port: int
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    @property
+    def address(self) -> str:
+        """Where it serves."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def fetch(self, path: str, seconds: float = 30) -> bytes:
+        """Return what it answers, which may be starting still.
+
+        Raises:
+            OSError: it has not answered after `seconds`, or with an error.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                with urllib.request.urlopen(self.address + path) as response:
+                    content: bytes = response.read()
+                    return content
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
 MIGRATION: Final = """

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.error import HTTPError
@@ -15,7 +13,7 @@ import pytest
 from . import owner
 from .combinations import BACKENDS
 from .conftest import Generate, require_server
-from .generated import GeneratedProject, clean_environment, fetch
+from .generated import GeneratedProject
 from .pythons import UV
 
 ADDRESSES = {
@@ -112,41 +110,20 @@ def test_a_database_that_is_not_there(generate_installed: Generate, driver: str)
     assert "hunter2" not in output
 
 
-@contextmanager
-def serve(project: GeneratedProject, database_url: str) -> Iterator[str]:
-    """Run the application as in production; give its address. It writes to the file `log`."""
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
-    with (
-        (project.path / "log").open("w") as log,
-        subprocess.Popen(
-            ["fastapi", "run", "--port", str(port)],
-            cwd=project.path,
-            env=clean_environment() | project.variables | {"DATABASE_URL": database_url},
-            stdout=log,
-            stderr=log,
-        ) as server,
-    ):
-        try:
-            address = f"http://127.0.0.1:{port}"
-            fetch(f"{address}/health/live")
-            yield address
-        finally:
-            server.terminate()
-
-
 def test_logs(generate_installed: Generate) -> None:
     """A line for each request and one for its error, as JSON, with the id and without secrets."""
     project = generate_installed()
-    with serve(project, "postgres://ann:hunter2@127.0.0.1:1/shop") as address:
+    database_url = "postgres://ann:hunter2@127.0.0.1:1/shop"
+    with project.serve("fastapi", "run", DATABASE_URL=database_url) as server:
+        server.fetch("/health/live")
         for path in ("/health/ready", "/items?token=hunter2"):
-            request = Request(address + path, headers={"X-Request-ID": "mine"})
+            request = Request(server.address + path, headers={"X-Request-ID": "mine"})
             with pytest.raises(HTTPError) as error:
                 urlopen(request)
             assert error.value.headers["X-Request-ID"] == "mine"
             assert error.value.headers["Content-Type"] == "application/problem+json"
             assert b"refused" not in error.value.read()
-    text = (project.path / "log").read_text()
+    text = server.log.read_text()
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     lines = [line for line in lines if line.get("request_id") == "mine"]
     assert [line.get("status") or line["level"] for line in lines] == ["warning", 503, 500, "error"]
@@ -201,8 +178,9 @@ def test_it_does_what_its_document_says(generate_installed: Generate, driver: st
     )
     with database(project, driver) as database_url:
         project.run("alembic", "upgrade", "head", DATABASE_URL=database_url)
-        with serve(project, database_url) as address:
-            project.run(*tool, *options, f"{address}/openapi.json")
+        with project.serve("fastapi", "run", DATABASE_URL=database_url) as server:
+            server.fetch("/health/live")
+            project.run(*tool, *options, f"{server.address}/openapi.json")
 
 
 RACE = """

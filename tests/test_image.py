@@ -20,7 +20,7 @@ import yaml
 
 from .conftest import Generate
 from .existing import developers_database
-from .generated import GeneratedProject, clean_environment, fetch
+from .generated import GeneratedProject, Server, clean_environment
 from .pythons import NEWEST, PYTHONS, UV
 
 ROOT_S = ("useradd", "install")
@@ -119,22 +119,16 @@ class Image:
         return container.run(*command, DATABASE_URL=address)
 
     @contextmanager
-    def serve(self, address: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-        """Run its own command, on a port that is free; yield the process and the port."""
-        with socket.create_server(("127.0.0.1", 0)) as reserved:
-            port = reserved.getsockname()[1]
-        options = "--host", "127.0.0.1", "--port", str(port)
-        environment = self.environment | {"DATABASE_URL": address}
-        program = shutil.which(self.command[0], path=environment["PATH"])
+    def serve(self, address: str) -> Iterator[Server]:
+        """Run its own command, until it is ready, with the database at `address`."""
+        program = shutil.which(self.command[0], path=self.environment["PATH"])
         assert program is not None
         assert Path(program).is_relative_to(self.root)
-        command = [program, *self.command[1:], *options]
-        with subprocess.Popen(command, cwd=self.directory, env=environment) as server:
-            try:
-                assert fetch(f"http://127.0.0.1:{port}/health/ready") == b'{"status":"ok"}'
-                yield server, port
-            finally:
-                server.kill()
+        command = program, *self.command[1:], "--host", "127.0.0.1"
+        container = GeneratedProject(self.directory, self.environment)
+        with container.serve(*command, DATABASE_URL=address) as server:
+            assert server.fetch("/health/ready") == b'{"status":"ok"}'
+            yield server
 
 
 def copy(source: Path, target: Path) -> None:
@@ -190,17 +184,17 @@ def test_it_serves_and_ends_as_a_server_should(
 
     with developers_database(driver, "image") as address:
         image.execute(*compose["migrations"]["command"], address=address)
-        with image.serve(address) as (server, port):
-            begun = [post(port, number) for number in range(REQUESTS)]
-            server.send_signal(signal.SIGTERM)
-            while not refuses(port):
+        with image.serve(address) as server:
+            begun = [post(server.port, number) for number in range(REQUESTS)]
+            server.process.terminate()
+            while not refuses(server.port):
                 pass
             for connection, body in begun:
                 connection.sendall(body)
             for connection, _ in begun:
                 with connection:
                     assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")
-            assert server.wait(timeout=30) in (0, -signal.SIGTERM)
-        with image.serve(address) as (_, port):
-            items = json.loads(fetch(f"http://127.0.0.1:{port}/items?limit=100"))
+            assert server.process.wait(timeout=30) in (0, -signal.SIGTERM)
+        with image.serve(address) as server:
+            items = json.loads(server.fetch("/items?limit=100"))
         assert len(items) == REQUESTS

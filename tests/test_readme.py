@@ -2,13 +2,11 @@
 
 import re
 import shutil
-import socket
-import subprocess
 from pathlib import Path
 
 from .conftest import Generate
 from .existing import developers_database
-from .generated import GIT, TEMPLATE, GeneratedProject, clean_environment, commit, fetch
+from .generated import GIT, TEMPLATE, GeneratedProject, commit
 from .pythons import UV
 
 README = (TEMPLATE / "README.md").read_text()
@@ -49,23 +47,14 @@ def test_the_first_steps(template: Path, tmp_path: Path) -> None:
     project = GeneratedProject(tmp_path / "my-app", GIT)
     page = (project.path / "README.md").read_text()
     *prepare, serve = commands(page, "Run it")
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
     with developers_database("asyncpg", "readme") as address:
         project.run("bash", "-ec", "\n".join(prepare), DATABASE_URL=address)
         check = project.run(UV, "run", "alembic", "check", DATABASE_URL=address)
         assert "No new upgrade operations detected" in check
-        with subprocess.Popen(
-            [*serve.split(), "--port", str(port)],
-            cwd=project.path,
-            env=clean_environment() | {"DATABASE_URL": address},
-        ) as server:
-            try:
-                assert fetch(f"http://127.0.0.1:{port}/health/ready") == b'{"status":"ok"}'
-                assert b"/openapi.json" in fetch(f"http://127.0.0.1:{port}/docs")
-                assert fetch(f"http://127.0.0.1:{port}/items") == b"[]"
-            finally:
-                server.terminate()
+        with project.serve(*serve.split(), DATABASE_URL=address) as server:
+            assert server.fetch("/health/ready") == b'{"status":"ok"}'
+            assert b"/openapi.json" in server.fetch("/docs")
+            assert server.fetch("/items") == b"[]"
     output = project.run("bash", "-ec", "\n".join(commands(page, "Test it")))
     assert re.search(r"^=+ \d+ passed", output, re.MULTILINE)
     assert (project.path / ".git/hooks/pre-commit").exists()
