@@ -151,14 +151,16 @@ class GeneratedProject:
         """
         self.run("ruff", "check", "--no-cache")
         self.run("ruff", "format", "--check", "--no-cache")
-        # mypy's cache is shared, and does not bear two of them at work.
-        cache = self.variables["MYPY_CACHE_DIR"]
-        with FileLock(f"{cache}.lock"):
-            # An owner's mypy says nothing of the harness; here it is judged, too.
-            settings = (self.path / "pyproject.toml").read_text()
-            judging = Path(f"{cache}.toml")
-            judging.write_text(settings.replace("\nignore_errors = true\n", "\n"))
-            self.run("mypy", f"--config-file={judging}")
+        # An owner's mypy says nothing of the harness; here it is judged, too.
+        settings = (self.path / "pyproject.toml").read_text()
+        judging = self.path.with_name(f"{self.path.name}.mypy.toml")
+        judging.write_text(settings.replace("\nignore_errors = true\n", "\n"))
+        self.mypy(f"--config-file={judging}")
+
+    def mypy(self, *options: str, exit_code: int = 0) -> str:
+        """Run mypy, whose cache is shared, and does not bear two of them at work; see `run`."""
+        with FileLock(f"{self.variables['MYPY_CACHE_DIR']}.lock"):
+            return self.run("mypy", *options, exit_code=exit_code)
 
     def files(self) -> dict[str, str]:
         """Return the text of all files by their path, but for what running it leaves there."""

@@ -176,7 +176,7 @@ def test_stricter_rules_of_the_owner_s_do_not_judge_the_harness(
     project = generate_installed()
     pyproject = project.path / "pyproject.toml"
     owner.replace(pyproject, "[tool.mypy]\n", f"[tool.mypy]{STRICTER}")
-    found = project.run("mypy", exit_code=1)
+    found = project.mypy(exit_code=1)
     assert "tests/test_items.py:" in found
     assert "tests/harness/" not in found
 

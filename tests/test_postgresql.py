@@ -19,7 +19,7 @@ RUN = """
 import sys
 from pathlib import Path
 from tests.harness import answers
-from tests.harness.database import private_server as server
+from tests.harness.database import default_server as server
 from tests.harness.database.admin import AdminConnection
 
 home = Path(sys.argv[1])
@@ -27,7 +27,7 @@ server._home = lambda: home
 server.MEMORY = home.with_name("memory")
 if sys.argv[2] == "wheel":
     server._installed = lambda: iter(())
-with server.postgresql() as url:
+with server.default_server() as url:
     url = url.set(drivername=answers.DRIVER)
     print("ready", flush=True)
     for line in sys.stdin:

@@ -91,8 +91,7 @@ ALWAYS = {
 SANDBOX = ("__init__", "connection", "driver", "fixture", "real_commits", "sandbox", "statements")
 ONLY_IF: dict[str, Callable[[Combination], bool]] = {
     "database/admin.py": lambda chosen: chosen.backend != "sqlite",
-    "database/private_server.py": lambda chosen: chosen.backend == "postgresql",
-    "database/supervisor.py": lambda chosen: chosen.backend == "postgresql",
+    "database/default_server.py": lambda chosen: chosen.backend == "postgresql",
     **dict.fromkeys(
         (
             *("database/cloning.py", "database/inputs.py", "database/prepared.py"),
@@ -124,10 +123,11 @@ AROUND: dict[str, Callable[[dict[str, Any]], bool]] = {
     ),
     **dict.fromkeys((".gitlab-ci.yml", "renovate.json"), lambda answers: answers["ci"] == "gitlab"),
     "LICENSE": lambda answers: answers["license"] != "proprietary",
+    "tests/harness/database/supervisor.py": lambda answers: answers.get("private_server", False),
     "src/my_app/sqlite.py": lambda answers: BACKENDS[answers["driver"]] == "sqlite",
     "tests/test_migrations.py": lambda answers: answers["schema"] == "migrations",
 }
-"""What stands around the harness for some answers, and for which."""
+"""What is rendered for some answers to other questions, and for which."""
 
 
 def check_files(files: dict[str, str], combination: Combination) -> None:

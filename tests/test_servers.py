@@ -27,6 +27,28 @@ def test_another_server(generate_installed: Generate, driver: str, isolation: st
     project.run("pytest", TEST_DATABASE_URL=url)
 
 
+LOCAL_SERVER = """
+def test_server(engine):
+    url = engine.url
+    assert (url.host, url.port, url.username, url.password) == ("127.0.0.1", 5432, "postgres", None)
+"""
+
+
+def test_no_server_of_its_own(generate_installed: Generate) -> None:
+    """Tests use the server of this machine, or say what they need."""
+    require_server("postgresql")
+    project = generate_installed(private_server=False)
+    files = project.files()
+    assert "tests/harness/database/supervisor.py" not in files
+    assert not [path for path, text in files.items() if "embedded" in text]
+    project.check()
+    (project.path / "tests/test_server.py").write_text(LOCAL_SERVER)
+    project.run("pytest")
+    nobody_there = "postgresql://postgres@127.0.0.1:1/postgres"
+    output = project.run("pytest", exit_code=USAGE_ERROR, TEST_DATABASE_URL=nobody_there)
+    assert "\nStart it, or set TEST_DATABASE_URL=postgresql://user:password@host:5432/" in output
+
+
 def test_libpq_is_not_led_astray(generate_installed: Generate) -> None:
     project = generate_installed(driver="psycopg")
     project.variables["PGHOSTADDR"] = "203.0.113.1"

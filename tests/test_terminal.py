@@ -188,6 +188,7 @@ def test_beside_an_application_the_defaults_are_read_from_it(
         ("How the database is made clean", "reset"),
         ("How many tests share an event loop", "session"),
         ("What runs async tests", "pytest-asyncio"),
+        ("A PostgreSQL of the tests' own", "Y/n"),
         ("Where the tests' tables come from", "migrations"),
         ("Alembic's configuration", "alembic.ini"),
     ):

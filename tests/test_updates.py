@@ -170,11 +170,11 @@ def changed(old: Combination, new: Combination) -> dict[str, str]:
 OTHER_STEPS: list[dict[str, Any]] = [
     {"schema": "models", "docker": False, "ci": "gitlab", "shards": "3"},
     {"python_min": "3.13", "license": "MIT", "shards": "1"},
-    {"ci": "none"},
+    {"ci": "none", "private_server": False},
     {"schema": "migrations", "license": "Apache-2.0", "postgresql_version": "16"},
     {"python_min": "3.14", "docker": True},
     {"python_min": "3.12", "license": "proprietary", "ci": "github"},
-    {"python_min": "3.11"},
+    {"python_min": "3.11", "private_server": True},
 ]
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from ..answers import DRIVER
 from ..errors import HarnessError, ServerError
 from .admin import AdminConnection
-from .private_server import postgresql
+from .default_server import ADVICE, default_server
 
 FAILURES: Final = (HarnessError,)
 """The errors of creating and dropping databases."""
@@ -54,7 +54,7 @@ https://www.postgresql.org/docs/current/catalog-pg-database.html"""
 
 @contextmanager
 def server_url() -> Iterator[URL]:
-    """Yield the address of the server in TEST_DATABASE_URL, or of a private one.
+    """Yield the address of the server in TEST_DATABASE_URL, or of the one where it is not set.
 
     Raises:
         HarnessError: there is no server, or the variable does not name one.
@@ -78,7 +78,7 @@ def server_url() -> Iterator[URL]:
             )
         yield url.set(drivername=DRIVER, database="postgres")
     else:
-        with postgresql() as url:
+        with default_server() as url:
             yield url.set(drivername=DRIVER)
 
 
@@ -105,11 +105,7 @@ class Server:
         try:
             self.admin = AdminConnection(url, [f"SET application_name = '{process}'"])
         except ServerError as error:
-            raise HarnessError(
-                f"No PostgreSQL server for tests at {error}\n"
-                "Start it, set TEST_DATABASE_URL to another one, or unset the variable:"
-                " the tests then start a server of their own."
-            ) from error
+            raise HarnessError(f"No PostgreSQL server for tests at {error}\n{ADVICE}") from error
         ((number,),) = self.admin.query("SHOW server_version")
         self.version = f"PostgreSQL {number.split()[0]}"
 

