@@ -129,4 +129,4 @@ def test_a_failed_test_says_what_it_has_sent(
     assert [line.split(",")[0] for line in last] == [f"SELECT {n}" for n in range(10, 30)]
     assert any("(hidden)" in line for line in sent["test_secret"])
     assert "hunter2" not in "".join(sent["test_secret"])
-    assert re.search(r"4 statements, not at most 3:\nE +4 x SELECT .*list_items at", output)
+    assert re.search(r"Statements: 4 sent, 3 allowed:\nE +4 x SELECT .*list_items at", output)

@@ -67,7 +67,7 @@ class Statements:
                 f"{number} x {shorten(text)}, {who[text]}"
                 for text, number in Counter(texts).most_common()
             ]
-            pytest.fail("\n".join([f"{len(sent)} statements, not at most {count}:", *lines]))
+            pytest.fail("\n".join([f"Statements: {len(sent)} sent, {count} allowed:", *lines]))
 
 
 class StatementLog:
