@@ -44,8 +44,11 @@ def test_killed_runs(generate_installed: Generate, driver: str, isolation: str) 
         time.sleep(random.uniform(0.2, 1) * duration)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert " passed" in project.run("pytest", "tests/test_items.py")
-    left = databases(project, driver, package)
+    for _ in range(3):  # the server may be at work for the killed runs still
+        assert " passed" in project.run("pytest", "tests/test_items.py")
+        left = databases(project, driver, package)
+        if all("_prepared_" in name for name in left):
+            break
     assert left
     assert all("_prepared_" in name for name in left), left
     if driver == "aiosqlite":

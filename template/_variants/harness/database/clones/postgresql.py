@@ -18,8 +18,6 @@ from .server import Server
 IN_ADVANCE: Final = 3
 """How many clones are ready, or in progress, for the next tests."""
 
-SESSIONS: Final = "FROM pg_stat_activity WHERE datname = '{name}'"
-
 
 class Clones:
     """Clones that become the run's database, one after another.
@@ -120,7 +118,7 @@ class Clones:
     def _rename(self, name: str, new: str) -> None:
         """Rename the database `name` to `new`; all its connections end."""
         server = self._database.server
-        server.admin.query(f"SELECT pg_terminate_backend(pid, 5000) {SESSIONS.format(name=name)}")
+        server.end_connections(name)
         server.admin.query(f'ALTER DATABASE "{name}" RENAME TO "{new}"')
         server.created.add(new)
 

@@ -14,4 +14,6 @@ def clone(server: Server, source: str, name: str) -> None:
     Raises:
         ServerError: it exists, or cannot be created.
     """
+    if source in server.created:  # by migrations, whose env.py may have left a pool of connections
+        server.end_connections(source)
     server.create_with_options(name, f'TEMPLATE "{source}"')

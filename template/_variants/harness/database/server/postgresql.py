@@ -190,6 +190,12 @@ class Server:
         # What a test commits need not survive a power cut.
         self.admin.query(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
 
+    def end_connections(self, name: str) -> None:
+        """End all connections to the database `name`."""
+        self.admin.query(
+            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+
     def _refuse_foreign(self, name: str) -> None:
         if name not in self.created and not self.admin.query(HALF_DROPPED.format(name=name)):
             ((may_drop,),) = self._query_in(
