@@ -73,6 +73,18 @@ def test_migrations_cannot_go_elsewhere(generate_installed: Generate, driver: st
     assert not (project.path / "production.db").exists()
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_migrations_may_leave_connections(generate_installed: Generate, driver: str) -> None:
+    """An env.py need not dispose of its engine, which may have a pool."""
+    project = generate_installed(driver=driver)
+    file = project.path / "migrations/env.py"
+    owner.replace(file, ", poolclass=NullPool)", f")  # {secrets.token_hex()}")
+    keep = "context.kept = (await connection.get_raw_connection()).driver_connection"
+    run = "        await connection.run_sync"
+    owner.replace(file, run, f"        {keep}\n{run}")
+    project.run("pytest", "tests/test_items.py")
+
+
 COUNT = """
 
 with open("runs.txt", "a") as file:
