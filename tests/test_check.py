@@ -124,7 +124,7 @@ def test_faults_of_a_suite_are_found(template: Path, tmp_path: Path, driver: str
 
     assert "### Answers to change" in wrong
     assert f"+{other} does not fit: the tests use {BACKENDS[driver]}." in wrong
-    assert "* _pytest.outcomes.Exit: The answer metadata=app.db:Base.meta does not fit" in wrong
+    assert "* The answer metadata=app.db:Base.meta does not fit" in wrong
 
     pyproject = folder / "pyproject.toml"
     harness = command[-1].removesuffix(".check")
