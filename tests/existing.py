@@ -3,6 +3,7 @@
 import configparser
 import io
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def bring_harness(
     printed = render_harness(template, folder, **answers)
     for step in STEP.findall(printed):
         if step.startswith("uv add "):
-            project.run(UV, *step.split()[1:], "--quiet")
+            project.run(UV, *shlex.split(step)[1:], "--quiet")
     settings = dict(step.split(" = ", 1) for step in STEP.findall(printed) if " = " in step)
     configure_pytest(folder, settings)
     shutil.copytree(MOVED / application, folder, dirs_exist_ok=True)

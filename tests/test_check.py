@@ -123,7 +123,7 @@ def test_faults_of_a_suite_are_found(template: Path, tmp_path: Path, driver: str
         assert (f"* {limit}: tests/test_y.py::" in fits) == (driver == "asyncpg")
 
     assert "### Answers to change" in wrong
-    assert f"+{other} does not fit: the tests use {BACKENDS[driver]}." in wrong
+    assert f"+{other} does not fit: the application uses {BACKENDS[driver]}." in wrong
     assert "* The answer metadata=app.db:Base.meta does not fit" in wrong
 
     pyproject = folder / "pyproject.toml"
