@@ -86,7 +86,7 @@ def configure_pytest(folder: Path, settings: dict[str, str]) -> None:
         value: Any = tomlkit.value(text)
         if name in LISTS:
             old = table.get(name, [])
-            value = [*(old.split() if isinstance(old, str) else old), *value]
+            value = [*dict.fromkeys([*(old.split() if isinstance(old, str) else old), *value])]
         table[name] = value
     pyproject.write_text(tomlkit.dumps(document))
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import copier
 import pytest
 
+from . import owner
 from .combinations import sample
 from .conftest import SERVERS, Generate
 from .existing import ANSWERS_FILE, APPLICATIONS, bring_harness, render_harness
@@ -63,10 +64,7 @@ STYLES: Final = {
         },
         fits_savepoint=False,  # its commands have loops of their own
     ),
-    "sqlmodel_app": Style(
-        {"harness_path": "app/tests/harness"},
-        database_env={"asyncpg": PLAIN_URL},
-    ),
+    "sqlmodel_app": Style({}, database_env={"asyncpg": PLAIN_URL}),
     "sync_and_async": Style({}, loop_scopes=("session",), fits_savepoint=False),
     "core_two_databases": Style(
         {
@@ -117,7 +115,7 @@ def answers_of(case: Case) -> dict[str, Any]:
 def test_a_suite_moves_to_the_harness(template: Path, tmp_path: Path, case: Case) -> None:
     answers = answers_of(case)
     project = bring_harness(template, case.application, tmp_path / case.application, **answers)
-    path = answers.get("harness_path", "tests/harness")
+    path = "app/tests/harness" if case.application == "sqlmodel_app" else "tests/harness"
     for arguments in ((), (f"{path}/contract",)):
         output = project.run("uv", "run", "pytest", "-q", *arguments)
         assert re.search(r"^\d+ passed", output, re.MULTILINE), output
@@ -179,8 +177,10 @@ def test_what_is_missing_is_said_in_a_line(template: Path, tmp_path: Path) -> No
         "alembic_ini": "alembic.ini",
     }
     for question, wrong, reason in (
-        ("app", "app.mian:app", "No module named 'app.mian'"),
+        ("app", "app.mian:app", "No module named 'app.mian'. "),
+        ("app", "ap.main:app", "No module named 'ap'; is its folder in `pythonpath`?"),
         ("app", "app.main:create_app()", "module 'app.main' has no attribute 'create_app'"),
+        ("engine", "app.db:engin", "module 'app.db' has no attribute 'engin'; it has engine"),
         ("engine", "app.db:get_session", "it is <function get_session at "),
         ("metadata", "app.models:Base", "it is <class 'app.models.Base'>, not of the class Meta"),
         ("alembic_ini", "alembics.ini", f"no {project.path}/alembics.ini."),
@@ -191,6 +191,13 @@ def test_what_is_missing_is_said_in_a_line(template: Path, tmp_path: Path) -> No
         assert f"The answer {question}={wrong} does not fit: {reason}" in output
         assert ("did you mean app.db:get_session()?" in output) == ("get_session" in wrong)
         assert "Traceback" not in output
+
+    render_harness(template, project.path, overwrite=True, **answers_of(case) | right)
+    models = project.path / "app/models.py"
+    owner.append(models, "\nassert 0, 'a setting is missing'\n")
+    output = project.run(*run, "tests/harness/contract", exit_code=4)
+    assert f"cannot be imported, at {models}:" in output
+    assert output.count("a setting is missing") == 1
 
 
 @pytest.mark.parametrize("application", ["module_engine", "manager_class"])
