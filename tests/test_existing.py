@@ -181,6 +181,11 @@ def test_what_is_missing_is_said_in_a_line(template: Path, tmp_path: Path) -> No
         ("app", "ap.main:app", "No module named 'ap'; is its folder in `pythonpath`?"),
         ("app", "app.main:create_app()", "module 'app.main' has no attribute 'create_app'"),
         ("engine", "app.db:engin", "module 'app.db' has no attribute 'engin'; it has engine"),
+        (
+            "engine",
+            "app.main:app.openapi_schema",
+            "it is None, not of the class AsyncEngine (leave",
+        ),
         ("engine", "app.db:get_session", "it is <function get_session at "),
         ("metadata", "app.models:Base", "it is <class 'app.models.Base'>, not of the class Meta"),
         ("alembic_ini", "alembics.ini", f"no {project.path}/alembics.ini."),
