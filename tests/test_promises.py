@@ -365,7 +365,10 @@ NOTICED = {
         r"LeakError: This test has left open\nE? +\* the task go_on at tests/test_breaches\.py:"
         r"\d+\. Await it, or cancel it\."
     ),
-    "test_task_of_others_left_running": r"\* the task sleep\. Await it, or cancel it\.",
+    "test_task_of_others_left_running": (
+        r"\* the task sleep \(-o asyncio_debug=true tells who has started it\)\. Await it, or"
+        r" cancel it\."
+    ),
     "test_pending": (
         r"CommitFirstError: Commit first: the test's session holds changes \(Note\) that the"
     ),
@@ -517,3 +520,7 @@ def test_a_breach_of_the_contract_is_noticed(
         assert f"::{test} " not in output
     assert "never awaited" not in output
     assert "ResourceWarning" not in output
+
+    one = "tests/test_breaches.py::test_task_of_others_left_running"
+    output = project.run("pytest", one, "-o", "asyncio_debug=true", exit_code=1)
+    assert "* the task sleep, started at tests/test_breaches.py:" in output

@@ -419,7 +419,11 @@ NOTICED = {
     "test_run": AWAIT,
     "ERROR at teardown of TestLater.test": ("The fixture `test_client` is used after its test.",),
     "test_pending": (TEST, "CommitFirstError: Commit first: the test's session holds changes"),
-    "ERROR at teardown of test_task": ("LeakError: ", "the task sleep. Await it, or cancel it."),
+    "ERROR at teardown of test_task": (
+        "LeakError: ",
+        "the task sleep (",
+        " tells who has started it).",
+    ),
     "ERROR at teardown of test_connection": (
         "LeakError: This test has left open\n",
         "transaction of tests/test_failing.py::test_connection (call), app.<locals>.leave_connec",

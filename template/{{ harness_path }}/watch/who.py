@@ -16,6 +16,7 @@ import greenlet
 import pytest
 
 from ..application import ROOT
+from .runner import DEBUG
 
 __tracebackhide__ = True  # reports of pytest show none of these frames
 
@@ -72,9 +73,16 @@ class Who:
         return f"{frame.f_code.co_qualname} at {position(frame)}" if frame else ""
 
     def describe(self, task: asyncio.Task[Any]) -> str:
-        """Return what `task` runs, and where in this project's code it waits, if it is there."""
-        own = [frame for frame in frames_of(task) if is_project_code(frame.f_code.co_filename)]
-        return f"{task_name(task)} at {position(own[0])}" if own else task_name(task)
+        """Return what `task` runs, and where in this project's code it waits, or was started."""
+        waits = [frame for frame in frames_of(task) if is_project_code(frame.f_code.co_filename)]
+        if waits:
+            return f"{task_name(task)} at {position(waits[0])}"
+        started = getattr(task, "_source_traceback", None) or []  # in asyncio's debug mode
+        own = [each for each in started if is_project_code(each.filename)]
+        if own:
+            file = own[-1].filename.removeprefix(f"{ROOT}{os.sep}")
+            return f"{task_name(task)}, started at {file}:{own[-1].lineno}"
+        return f"{task_name(task)} ({DEBUG} tells who has started it)"
 
     def catcher(self, error: BaseException) -> str | None:
         """Return who has caught `error`, if that was before a test, a fixture or pytest saw it.

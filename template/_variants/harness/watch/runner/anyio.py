@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pytest
 
 from ..answers import LOOP_SCOPE
+
+DEBUG: Final = "PYTHONASYNCIODEBUG=1"
+"""What turns asyncio's debug mode on."""
 
 
 @pytest.fixture(scope=LOOP_SCOPE)

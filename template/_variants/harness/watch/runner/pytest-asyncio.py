@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pytest
 import pytest_asyncio
@@ -11,6 +11,8 @@ from ..answers import LOOP_SCOPE
 
 TESTS = "asyncio_default_test_loop_scope"
 FIXTURES = "asyncio_default_fixture_loop_scope"
+DEBUG: Final = "-o asyncio_debug=true"
+"""What turns asyncio's debug mode on."""
 
 
 def async_fixture(
