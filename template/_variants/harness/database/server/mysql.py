@@ -39,7 +39,7 @@ TABLE_LOCK_WAITS: Final = """
     WHERE db = '{name}' AND state LIKE 'Waiting for % lock'
 """
 ROW_LOCK_WAITS: Final = (
-    r"query id .*\n((?:(?!---).*\n)+?)-+ TRX HAS BEEN .*\n.*(index \S+ of table `{name}`\S+)"
+    r"query id .*\n((?:(?!---).*\n)+?)-+ TRX HAS BEEN WAITING.*\n.*(index \S+ of table `{name}`\S+)"
 )
 """The statements that wait for locks in a database, in InnoDB's status, and the locks."""
 

@@ -54,7 +54,7 @@ https://www.postgresql.org/docs/current/catalog-pg-database.html"""
 
 @contextmanager
 def server_url() -> Iterator[URL]:
-    """Yield the address of the server in TEST_DATABASE_URL, or of the one where it is not set.
+    """Yield the address of the server in TEST_DATABASE_URL, or of the default one.
 
     Raises:
         HarnessError: there is no server, or the variable does not name one.
