@@ -384,7 +384,8 @@ SPELLINGS: Final = (
     "{} -- INSERT",
     "{} /* FOR UPDATE */",
 )
-WAYS: Final = (*("begin",) * 4, "autocommit")
+MANY: Final = "executemany: "
+"""What begins a step that inserts several things, of which `-` has no text, and so fails."""
 
 
 def write_script(generator: random.Random, statements: Statements) -> list[tuple[int, str]]:
@@ -392,9 +393,13 @@ def write_script(generator: random.Random, statements: Statements) -> list[tuple
     script = []
     for _ in range(14):
         number, text = generator.randrange(3), generator.choice("ab")
-        kind = generator.choices(("plain", "altering", "commit", "rollback"), (9, 1, 4, 1))[0]
+        kind = generator.choices(
+            ("plain", "many", "altering", "commit", "rollback"), (9, 1, 1, 4, 1)
+        )[0]
         if kind == "plain":
             step = spell(generator, generator.choice(statements.plain), text)
+        elif kind == "many":
+            step = MANY + " ".join(generator.sample("abcde-", 3))
         elif kind == "altering":
             script += [(other, "commit") for other in range(3) if other != number]
             step = spell(generator, generator.choice(statements.altering), text)

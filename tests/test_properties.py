@@ -126,9 +126,15 @@ STATEMENTS = """
 import random
 
 import pytest
+from sqlalchemy import String, bindparam, column, insert, select, table
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tests.harness.errors import CommitFirstError, TransactionControlError
-from tests.statements import STATEMENTS, write_script
+from tests.statements import MANY, STATEMENTS, write_script
+
+# Drivers for MariaDB would make one statement of VALUES.
+INSERT = insert(table("things", column("text"))).from_select(
+    ["text"], select(bindparam("text", type_=String))
+)
 
 
 async def play(script, engine, refusals):
@@ -156,6 +162,10 @@ async def take(connection, step):
     try:
         if step in ("commit", "rollback"):
             return await getattr(connection, step)()
+        if step.startswith(MANY):
+            rows = step.removeprefix(MANY).split()
+            await connection.execute(INSERT, [{"text": row.strip("-") or None} for row in rows])
+            return None
         result = await connection.exec_driver_sql(step)
         return repr(result.all()) if result.returns_rows else result.rowcount
     except DBAPIError as error:
