@@ -20,7 +20,7 @@ ADDRESSES = {
     "asyncpg": {
         "postgres://ann:p%40ss@db/shop": "postgresql+asyncpg://ann:p%40ss@db/shop",
         "postgresql+asyncpg://db/shop?ssl=require": "postgresql+asyncpg://db/shop?ssl=require",
-        "postgresql://ann:secret@home@db/shop": "no address; write postgresql://",
+        "postgresql://ann:secret@home@db/shop": "is no valid address; write postgresql://",
         "postgresql+asyncpg://db/shop?sslmode=require": "begin it with postgresql://",
         "postgresql+psycopg://db/shop": "begins with postgresql+psycopg://, not with",
         "postgresql://db/shop?channel_binding=require": "leave them out: channel_binding",
@@ -28,12 +28,12 @@ ADDRESSES = {
     "psycopg": {
         "postgres://ann:p%40ss@db/shop": "postgresql+psycopg://ann:p%40ss@db/shop",
         "postgresql://db/shop?sslmode=require": "postgresql+psycopg://db/shop?sslmode=require",
-        "postgresql://ann:secret@home@db/shop": "no address; write postgresql://",
+        "postgresql://ann:secret@home@db/shop": "is no valid address; write postgresql://",
         "mysql://db/shop": "begins with mysql://, not with",
     },
     "aiosqlite": {
         "sqlite:////data/shop.db": "sqlite+aiosqlite:////data/shop.db",
-        "/data/shop.db": "no address; write sqlite:///",
+        "/data/shop.db": "is no valid address; write sqlite:///",
     },
     "asyncmy": {
         "mariadb://ann:p%40ss@db/shop": "mysql+asyncmy://ann:p%40ss@db/shop",

@@ -54,7 +54,7 @@ class ItemWithReviews(ItemRead):
 
 async def find_item(session: AsyncSession, item_id: int, *options: ORMOption) -> Item:
     """Return the item, with what `options` load, or answer 404."""
-    item = await session.get(Item, item_id, options=options)
+    item = await session.scalar(select(Item).where(Item.id == item_id).options(*options))
     if item is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "no such item")
     return item
@@ -90,8 +90,9 @@ async def create_item(body: ItemWrite, session: SessionDep, background: Backgrou
 @router.get("", response_model=list[ItemRead])
 async def list_items(
     session: SessionDep,
-    after: Annotated[Id, Query(description="The id of the last item of the page before.")]
-    | None = None,
+    after: Annotated[
+        Id | None, Query(description="The id of the last item of the page before.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Sequence[Item]:
     """List items in the order of their creation, a page at a time."""

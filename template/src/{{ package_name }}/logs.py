@@ -1,5 +1,7 @@
 """Logs: each event is a line of JSON, or a readable one on a terminal; each request has an id.
 
+That is so once the application has started: what a server says before is its own.
+
 Everything logs by the standard library, `logging.getLogger(__name__).info("...", extra={...})`;
 structlog writes the lines.
 """
@@ -27,7 +29,8 @@ logger = logging.getLogger(__name__)
 def configure_logging(level: str) -> None:
     """Write what is logged at `level` and above to standard error.
 
-    Call it when the application starts: servers have set up loggers of their own by then.
+    Call it when the application starts: servers have set up loggers of their own by then. Handlers
+    that the root logger has already, such as pytest's, stay as they are, and so does its level.
     """
     final: list[Processor] = [
         structlog.processors.format_exc_info,

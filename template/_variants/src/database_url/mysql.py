@@ -14,16 +14,17 @@ def for_driver(address: SecretStr) -> SecretStr:
     """Return `address` for the driver.
 
     Raises:
-        ValueError: it is none of a MariaDB or MySQL. The message does not contain it.
+        ValueError: it is not the address of a MariaDB or MySQL database. The message does not
+            contain it.
     """
     try:
         url = make_url(address.get_secret_value())
-        if "@" in (url.host or ""):  # of the password
+        if "@" in (url.host or ""):  # one of the password's, not escaped
             raise ValueError
     except INVALID:
         raise ValueError(
-            "no address; write mysql://user:password@host:3306/name, a number as the port, and"
-            " special characters of the password as %40 and the like"
+            "is no valid address; write mysql://user:password@host:3306/name,"
+            " a number as the port, and special characters of the password as %40 and the like"
         ) from None
     if url.drivername not in ("mysql", "mariadb", DRIVER):
         raise ValueError(f"begins with {url.drivername}://, not with mysql:// or {DRIVER}://")

@@ -14,16 +14,16 @@ def for_driver(address: SecretStr) -> SecretStr:
     """Return `address` for the driver, which knows all options of libpq, such as `sslmode`.
 
     Raises:
-        ValueError: it is none of a PostgreSQL. The message does not contain it.
+        ValueError: it is not the address of a PostgreSQL database. The message does not contain it.
     """
     try:
         url = make_url(address.get_secret_value())
-        if "@" in (url.host or ""):  # of the password
+        if "@" in (url.host or ""):  # one of the password's, not escaped
             raise ValueError
     except INVALID:
         raise ValueError(
-            "no address; write postgresql://user:password@host:5432/name, a number as the port, and"
-            " special characters of the password as %40 and the like"
+            "is no valid address; write postgresql://user:password@host:5432/name,"
+            " a number as the port, and special characters of the password as %40 and the like"
         ) from None
     if url.drivername not in ("postgresql", "postgres", DRIVER):
         raise ValueError(f"begins with {url.drivername}://, not with postgresql:// or {DRIVER}://")

@@ -14,12 +14,14 @@ def for_driver(address: SecretStr) -> SecretStr:
     """Return `address` for the driver.
 
     Raises:
-        ValueError: it is none of a SQLite file. The message does not contain it.
+        ValueError: it is not the address of a SQLite file. The message does not contain it.
     """
     try:
         url = make_url(address.get_secret_value())
     except INVALID:
-        raise ValueError("no address; write sqlite:///name.db or sqlite:////path/name.db") from None
+        raise ValueError(
+            "is no valid address; write sqlite:///name.db or sqlite:////path/name.db"
+        ) from None
     if url.drivername not in ("sqlite", DRIVER):
         raise ValueError(f"begins with {url.drivername}://, not with sqlite:// or {DRIVER}://")
     return SecretStr(url.set(drivername=DRIVER).render_as_string(hide_password=False))
