@@ -67,7 +67,7 @@ async def harness_isolation():
 
 async def test_measure(harness_watch, harness_sandbox, harness_database, engine):
     watch, sandbox, database = harness_watch, harness_sandbox, harness_database
-    watch.shared = None
+    watch.connect_shared = None
     reset = Reset(database)
 
     def make_engine():
@@ -98,10 +98,10 @@ async def test_measure(harness_watch, harness_sandbox, harness_database, engine)
             await body(watched)
 
     async def in_sandbox():
-        watch.shared = sandbox.connect
+        watch.connect_shared = sandbox.connect
         async with watch.watch_test():
             await body(sandboxed)
-        watch.shared = None
+        watch.connect_shared = None
         await sandbox.roll_back()
 
     async def with_reset():

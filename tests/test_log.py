@@ -116,7 +116,7 @@ def test_a_failed_test_says_what_it_has_sent(
     assert re.fullmatch(rf"SELECT \* FROM nowhere, failed: \w+, test_request at {where}", lines[2])
     assert re.match("INSERT .*'table'", lines[3])
     assert re.match(
-        "Open is a transaction of .*test_request.*, after 'INSERT INTO items", lines[-1]
+        "Still open: a transaction of .*test_request.*, after 'INSERT INTO items", lines[-1]
     )
 
     for line in sent["test_flush_at_the_end"]:
@@ -124,7 +124,7 @@ def test_a_failed_test_says_what_it_has_sent(
 
     (line, *_) = sent["ERROR at setup of test_fixture"]
     assert re.fullmatch(rf"SELECT 1, .* ms, fails at {where}", line)
-    first, *last = [line for line in sent["test_many"] if not line.startswith("Open")]
+    first, *last = [line for line in sent["test_many"] if not line.startswith("Still open")]
     assert first == "... 10 before"
     assert [line.split(",")[0] for line in last] == [f"SELECT {n}" for n in range(10, 30)]
     assert any("(hidden)" in line for line in sent["test_secret"])

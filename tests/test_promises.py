@@ -489,7 +489,7 @@ class TestOfUnittest(unittest.IsolatedAsyncioTestCase):
 
 NOTICED_ON_REAL_CONNECTIONS = dict.fromkeys(
     ("test_commit_first", "test_wait_for_each_other"),
-    r"(?i)lock(.|\n)*Commit first: open is a transaction of tests/test_breaches\.py::test_\w+"
+    r"(?i)lock(.|\n)*Commit first. Still open: a transaction of tests/test_breaches\.py::test_\w+"
     r" \(call\), test_\w+ at tests/test_breaches\.py:\d+, after 'INSERT INTO items ",
 )
 

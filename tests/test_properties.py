@@ -110,11 +110,11 @@ async def test_interleavings(harness_watch, harness_sandbox, harness_real_commit
         real_commits.has_traces = True  # by the sandbox
         real_commits.begin()
         script = [step for step, _ in in_sandbox[:-1]]
-        watch.shared = None
+        watch.connect_shared = None
         async with watch.watch_test():
             in_database = await play(script, engine)
             await engine.dispose()
-        watch.shared = sandbox.connect
+        watch.connect_shared = sandbox.connect
         real_commits.undo()
         assert in_sandbox == in_database
         compared += len(script)
@@ -203,12 +203,12 @@ async def test_statements(harness_watch, harness_sandbox, harness_real_commits, 
         await sandbox.close()  # or its session would know other ids
         real_commits.has_traces = True  # by the sandbox
         real_commits.begin()
-        watch.shared = None
+        watch.connect_shared = None
         async with watch.watch_test():
             in_database = await play(script, engine, ())
             in_database += await read(engine, statements)
             await engine.dispose()
-        watch.shared = sandbox.connect
+        watch.connect_shared = sandbox.connect
         real_commits.undo()
         for shown, real in zip(in_sandbox, in_database, strict=True):
             assert shown == real, f"example {example}: {script}"

@@ -580,7 +580,7 @@ async def test_autocommit_among_other_settings(engine):
             await connection.execute(text("SET foreign_key_checks = 0, autocommit = 1"))
 """,
     "sqlite": """
-from tests.harness.database.schema import test_tables
+from tests.harness.database.schema import TEST_TABLES
 from sqlalchemy import Column, ForeignKey, Integer, Table
 from sqlalchemy.exc import IntegrityError
 
@@ -594,7 +594,7 @@ SETTING = "PRAGMA recursive_triggers = ON"
 SKIP_LOCKED = select(Note).with_for_update()
 replies = Table(
     "replies",
-    test_tables,
+    TEST_TABLES,
     Column("id", Integer, primary_key=True),
     Column("note_id", ForeignKey("contract_notes.id", deferrable=True, initially="DEFERRED")),
 )

@@ -62,7 +62,7 @@ async def test_next(client, session):
 """
 LIMIT = "--timeout=1.5", "-otimeout_func_only=true"
 INSERT = r"Running for .* s: INSERT INTO items .*'chair'.*, create_item at src/\w+/items\.py"
-HELD = r"Open is a transaction of .*, hold at .*, after 'INSERT INTO items"
+HELD = r"Still open: a transaction of .*, hold at .*, after 'INSERT INTO items"
 TURN = (
     r"(INSERT INTO items .*|BEGIN IMMEDIATE.) waits for a lock: the sandbox, for one transaction"
     r" at a time, held after .INSERT INTO items "

@@ -1,6 +1,7 @@
 """What is rendered lies in somebody else's repository: it is small, and each room has its place."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,15 @@ def test_imports_go_one_way(generate: Generate, combination: Combination) -> Non
         if place[0] in ORDER:
             for room in imported(file, depth=len(place)):
                 assert ORDER.index(room) <= ORDER.index(place[0]), f"{file} imports {room}"
+
+
+@pytest.mark.parametrize("combination", {each: 0 for each, _, _ in BUDGET}, ids=str)
+def test_the_header_of_a_room_names_its_files(generate: Generate, combination: Combination) -> None:
+    harness = generate(**combination._asdict()).path / "tests/harness"
+    for room in harness.glob("*/__init__.py"):
+        header = re.findall(r"^ *(\w+\.py) ", room.read_text(), re.MULTILINE)
+        files = {file.name for file in room.parent.glob("*.py")} - {"__init__.py"}
+        assert sorted(header) == sorted(files), room
 
 
 def imported(file: Path, depth: int) -> Iterator[str]:

@@ -21,7 +21,7 @@ from .lifecycle import DATABASE, HARNESS, SPARED
 from .server import Server, server_url
 
 A_DAY: Final = 24 * 60 * 60
-IMPORTED_FROM: Final = Path(__file__).parents[HARNESS.count(".") + 2]
+IMPORTED_FROM: Final = Path(__file__).parents[HARNESS.count(".") + 2]  # may be below ROOT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,16 +60,16 @@ def pytest_runtest_makereport(
 
 def start_keeper(name: str) -> int:
     """Start the process that keeps the database `name` when this one has ended; return its id."""
-    ended, _ = os.pipe()  # which the end of this process closes
+    read_end, _write_end = os.pipe()  # the latter stays open until this process has ended
     keeper = subprocess.Popen(
         [sys.executable, "-m", __name__, name],
         cwd=IMPORTED_FROM,
-        stdin=ended,
+        stdin=read_end,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # who reads this process's would wait for its end
         start_new_session=True,
     )
-    os.close(ended)
+    os.close(read_end)
     keeper.returncode = 0  # nobody waits for it, of which Python would warn
     assert keeper.stdout
     with keeper.stdout as ready:

@@ -9,7 +9,7 @@ is_harness: ContextVar[bool] = ContextVar("is_harness", default=False)
 """True where the harness itself is at work, which may connect outside tests, too."""
 
 
-def new_thread() -> ThreadPoolExecutor:
+def new_executor() -> ThreadPoolExecutor:
     """Return an executor with one thread, which belongs to the harness."""
     return ThreadPoolExecutor(max_workers=1, initializer=is_harness.set, initargs=(True,))
 
@@ -19,5 +19,5 @@ def outside_loops(function: Callable[..., Any], *args: Any) -> Any:
 
     Raises whatever `function` raises.
     """
-    with new_thread() as thread:
-        return thread.submit(function, *args).result()
+    with new_executor() as executor:
+        return executor.submit(function, *args).result()

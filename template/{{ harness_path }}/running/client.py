@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import HarnessError
 from ..watch.tasks import still_running
-from .live_server import Server
+from .live_server import LiveServer
 from .session import refuse_pending
 
 END_TIMEOUT: Final = 10
@@ -28,7 +28,7 @@ class Client(httpx2.AsyncClient):
     def __init__(self, app: ASGIApp, sessions: list[AsyncSession], **options: Any) -> None:
         """Call `app`, once `sessions` have written all; `options` are those of `httpx2`'s."""
         self._sessions = sessions
-        self._server = Server(app, [])
+        self._server = LiveServer(app, [])
         super().__init__(transport=Transport(app, self._server), **options)
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -65,7 +65,7 @@ class Client(httpx2.AsyncClient):
 class Transport(httpx2.ASGITransport):
     """Calls the application in the task of the request, or by a server."""
 
-    def __init__(self, app: ASGIApp, server: Server) -> None:
+    def __init__(self, app: ASGIApp, server: LiveServer) -> None:
         """Call `app`; `server` serves it."""
         super().__init__(app)
         self._server = server

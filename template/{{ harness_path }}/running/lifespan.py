@@ -40,7 +40,7 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     try:
         await tell("lifespan.startup")
     except BaseException:
-        task.cancel()  # in case it is we who were cancelled
+        task.cancel()  # it runs on if this was cancelled
         raise
     middleware = app.middleware_stack or app.build_middleware_stack()
 

@@ -28,7 +28,7 @@ AWAIT: Final = (
 )
 
 
-class Server:
+class LiveServer:
     """Serves an application with uvicorn, on the test's loop: requests are tasks of the test."""
 
     def __init__(self, app: ASGIApp, errors: list[Exception]) -> None:
@@ -139,6 +139,6 @@ async def live_server(
             "The live server runs on the test's event loop, which stands still in a plain"
             f" `def test_...`. {AWAIT}"
         )
-    server = Server(app, live_server_errors)
+    server = LiveServer(app, live_server_errors)
     yield await server.start()
     await server.close()

@@ -125,7 +125,7 @@ class StatementLog:
         """Describe the transactions that are open and run no statement."""
         states = [connection.state for connection in self._connections]
         is_open = [s for s in states if STATEMENT in s.entry.info and RUNNING not in s.entry.info]
-        return [f"Open is {describe(state)}." for state in is_open]
+        return [f"Still open: {describe(state)}." for state in is_open]
 
     def _begin(self, connection: Connection, _: Any, text: str, parameters: Any, *__: Any) -> None:
         if not is_harness.get():

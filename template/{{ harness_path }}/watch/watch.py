@@ -41,14 +41,14 @@ class Watch:
         self._loops = loops
         self._who = who
         self._thread = threading.get_ident()
-        self.shared: Connect | None = None  # what opens connections that share a real one
-        self.waits: Callable[[], list[list[str]]] = list  # of statements, for what is shared
+        self.connect_shared: Connect | None = None  # opens connections that share a real one
+        self.waits: Callable[[], list[list[str]]] = lambda: []  # of statements, for what is shared
         self.connect: Connect = connect
         self.guard: Callable[[Any, ConnectionState], GuardedConnection] = GuardedConnection
         self.connections = set[GuardedConnection]()  # all that are open
         self.loop: asyncio.AbstractEventLoop | None = None  # of the test, while one runs
         self.loop_of_scope: asyncio.AbstractEventLoop | None = None  # where tests will run
-        self.allows_outside_test: Callable[[], bool] = bool  # which it does not
+        self.allows_outside_test: Callable[[], bool] = lambda: False
         self.tasks_before_phase = set[asyncio.Task[Any]]()  # the set-up, or the call
         self._tasks_before = set[asyncio.Task[Any]]()  # before the test
         self._connections_before = set[GuardedConnection]()  # before it
@@ -194,7 +194,7 @@ class Watch:
         """Whether loops may be used as one likes: real connections, and none on the tests' loop."""
         loop = self.loop_of_scope
         is_outside = not self.loop and not (loop and loop.is_running())
-        return (self._who.is_sync_test or is_outside) and not self.shared
+        return (self._who.is_sync_test or is_outside) and not self.connect_shared
 
     def _refusal(self, state: ConnectionState) -> HarnessError:
         """Return the error that says why a connection cannot be used."""
@@ -247,13 +247,13 @@ class Watch:
         loop = running_loop() if dialect.is_async else None
         # Another engine may connect on another loop, if it is disposed of there. The application's
         # would work there or not, depending on what its pool holds.
-        is_of_test = self.shared or dialect is get_engine().dialect
+        is_of_test = self.connect_shared or dialect is get_engine().dialect
         tests_loop = self.loop or self.loop_of_scope
         if is_of_test and loop not in (None, tests_loop) and not self._is_free:
             raise self._loops.error(tests_loop, "the test", self._thread)
         state = ConnectionState(entry, loop, str(self._who), self._refusal, self.connections)
         try:
-            opened = (self.shared or self.connect)(dialect, args, options)
+            opened = (self.connect_shared or self.connect)(dialect, args, options)
         except OutsideTestError:  # by the task that opens what is shared
             self._refuse_outside_tests()
             raise
@@ -291,4 +291,4 @@ class Watch:
             for other in self.connections:
                 info = other.state.entry.info
                 if STATEMENT in info and info is not connection.info:
-                    error.add_note(f"Commit first: open is {describe(other.state)}.")
+                    error.add_note(f"Commit first. Still open: {describe(other.state)}.")

@@ -23,5 +23,6 @@ counts as committed.
     connection.py    the proxies, which pools hold in place of DBAPI connections
     statements.py    the statements of this database: which only read, write, are refused
     driver.py        what is particular to connections of this driver
+    fixture.py       opens the sandbox on each loop
     real_commits.py  undoes tests that are marked `real_commits`
 """

@@ -22,10 +22,10 @@ async def harness_sandbox(
 ) -> AsyncIterator[Sandbox]:
     """The shared connection. It belongs to the loop, like all that it carries."""
     sandbox = Sandbox(harness_database.server, harness_shared_data.lose)
-    harness_watch.shared, harness_shared_data.levels = sandbox.connect, sandbox
+    harness_watch.connect_shared, harness_shared_data.levels = sandbox.connect, sandbox
     harness_watch.waits = sandbox.waits
     yield sandbox
-    harness_watch.shared = harness_shared_data.levels = None
+    harness_watch.connect_shared = harness_shared_data.levels = None
     await sandbox.close()
 
 

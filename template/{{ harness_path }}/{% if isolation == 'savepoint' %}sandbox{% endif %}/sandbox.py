@@ -70,7 +70,8 @@ class Sandbox:
             await self._stop()
         async with self._lock:
             self.writer = None
-            if self._begun and (SPARED or not self._queue):  # else nobody has used it since
+            is_as_arranged = bool(self._queue)  # nobody has used it since data were arranged
+            if self._begun and (SPARED or not is_as_arranged):
                 self.return_to_last()
                 try:
                     await greenlet_spawn(self._run_queue)
@@ -98,7 +99,7 @@ class Sandbox:
     def return_to_last(self) -> None:
         """Undo what has been written since the last level, or all if there is none.
 
-        A failed test's database that is to be kept gets all that is there.
+        With `--keep-database`, all is committed instead, so that it can be looked at.
         """
         if SPARED and self._begun:
             self._queue.append("COMMIT")

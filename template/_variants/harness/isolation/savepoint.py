@@ -43,12 +43,12 @@ async def harness_isolation(
         await harness_watch.close_connections()  # the pools hold those of the sandbox
         await harness_sandbox.close()
         harness_real_commits.begin()
-        harness_watch.shared = None
+        harness_watch.connect_shared = None
         try:
             async with harness_watch.watch_test():
                 yield
         finally:
-            harness_watch.shared = harness_sandbox.connect
+            harness_watch.connect_shared = harness_sandbox.connect
             try:
                 await harness_watch.close_connections()
             finally:

@@ -31,7 +31,7 @@ class Clones:
         """Start to create clones for `database`."""
         self._database = database
         self._server = Server(database.server.url, PROJECT, database.name)
-        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._executor = ThreadPoolExecutor(max_workers=1)
         self._numbers = count(1)
         self._clones = deque[Future[str]]()
         self._is_provided = False
@@ -55,7 +55,7 @@ class Clones:
         """Drop the run's database, later and under another name, unless it is to be kept."""
         if SPARED:
             return
-        self._thread.submit(self._server.drop, self._set_aside())
+        self._executor.submit(self._server.drop, self._set_aside())
 
     def prepare(self) -> None:
         """Make a new clone the run's database, if there is none."""
@@ -77,13 +77,13 @@ class Clones:
         """Let tests begin with what was there before the last level."""
         self.return_to_last()
         self._drop_all()
-        self._thread.submit(self._server.drop, self._sources.pop())
+        self._executor.submit(self._server.drop, self._sources.pop())
         self._create_all_in_advance()
 
     def close(self) -> None:
         """Drop unused clones and outdated prepared databases."""
         self._drop_all()
-        self._thread.shutdown()
+        self._executor.shutdown()
         self._server.close()
         drop_outdated(self._database)
 
@@ -92,7 +92,7 @@ class Clones:
             self._create_in_advance()
 
     def _create_in_advance(self) -> None:
-        new = self._thread.submit(self._create, self._new_name(), self._sources[-1])
+        new = self._executor.submit(self._create, self._new_name(), self._sources[-1])
         self._clones.append(new)
 
     def _create(self, name: str, source: str) -> str:
@@ -102,7 +102,7 @@ class Clones:
     def _drop_all(self) -> None:
         """Drop the clones that no test has used, later."""
         while self._clones:
-            self._thread.submit(self._drop, self._clones.popleft())
+            self._executor.submit(self._drop, self._clones.popleft())
 
     def _drop(self, new: Future[str]) -> None:
         with suppress(ServerError, pytest.exit.Exception):  # it could not be created

@@ -52,7 +52,7 @@ ADVICE: Final = "Start it, or unset TEST_DATABASE_URL: the tests then start a se
 """What to do if a server that is named cannot be reached."""
 
 
-class ServerUnavailable(HarnessError):
+class NoServerError(HarnessError):
     """There is no server to test with. The message says what was tried, and what to do."""
 
     def __init__(self, reason: str) -> None:
@@ -72,15 +72,15 @@ def default_server() -> Iterator[URL]:
         The address of its database `postgres`, as superuser `postgres`.
 
     Raises:
-        ServerUnavailable: there is none.
+        NoServerError: there is none.
     """
     if sys.platform == "win32":
-        raise ServerUnavailable("a private server needs Linux or macOS.")
+        raise NoServerError("a private server needs Linux or macOS.")
     with ExitStack() as stack:
         try:
             folder = _join(stack)
         except (OSError, KeyError, subprocess.SubprocessError) as error:  # KeyError: no `nobody`
-            raise ServerUnavailable(f"{error}.") from error
+            raise NoServerError(f"{error}.") from error
         yield URL.create(
             "postgresql",
             username="postgres",
@@ -105,7 +105,7 @@ def _join(stack: ExitStack) -> Path:
 
 
 def _start(programs: Path, folder: Path, major: int) -> None:
-    """Start a supervisor, and so the server, unless there is one. Raises ServerUnavailable."""
+    """Start a supervisor, and so the server, unless there is one. Raises NoServerError."""
     deadline = time.monotonic() + START_TIMEOUT
     log = folder / "server.log"
     with supervisor.open_lock(folder / "supervisor.lock") as lock:
@@ -113,7 +113,7 @@ def _start(programs: Path, folder: Path, major: int) -> None:
             with suppress(OSError), socket.create_connection((HOST, _port(folder))):
                 return
             if time.monotonic() > deadline:
-                raise ServerUnavailable(f"the server in {folder} neither answers nor ends.")
+                raise NoServerError(f"the server in {folder} neither answers nor ends.")
             time.sleep(0.05)  # it has been killed, and ends soon
         log.unlink(missing_ok=True)
         with supervisor.open_lock(log) as output:
@@ -128,7 +128,7 @@ def _start(programs: Path, folder: Path, major: int) -> None:
             )
     if done.returncode != 0:
         tail = "\n    ".join(log.read_text(errors="replace").splitlines()[-20:])
-        raise ServerUnavailable(
+        raise NoServerError(
             f"{programs / 'postgres'} does not start. The end of {log}:\n    {tail}\n"
             f"If the data is damaged, delete {folder}; the next run creates it again."
         )
@@ -142,7 +142,7 @@ def _port(folder: Path) -> int:
 def _find_programs(home: Path) -> tuple[Path, int]:
     """Return the folder of the first PostgreSQL that can be run, and its major version.
 
-    Raises ServerUnavailable.
+    Raises NoServerError.
     """
     failures = []
     for folder in chain(_installed(), _wheel(home)):
@@ -153,9 +153,7 @@ def _find_programs(home: Path) -> tuple[Path, int]:
         except (OSError, subprocess.SubprocessError, IndexError) as error:
             failures.append(f"\n    {error}")
     places = ", ".join(["`pg_config --bindir`", *INSTALLED, f"the Python package {WHEEL[0]}"])
-    raise ServerUnavailable(
-        f"no installation that works was found. Tried {places}.{''.join(failures)}"
-    )
+    raise NoServerError(f"no installation that works was found. Tried {places}.{''.join(failures)}")
 
 
 def _installed() -> Iterator[Path]:
@@ -216,12 +214,12 @@ def _server_home(home: Path) -> Path:
 def _private_folder(path: Path) -> Path:
     """Create a folder that only this user can write to; its parent may be open to everyone.
 
-    Raises ServerUnavailable if it belongs to somebody else.
+    Raises NoServerError if it belongs to somebody else.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise ServerUnavailable(f"{path} must be a folder that only this user can write to.")
+        raise NoServerError(f"{path} must be a folder that only this user can write to.")
     if supervisor.account() and not found.st_mode & 0o001:
         path.chmod(0o711)  # the server's account must pass through
     return path

@@ -25,7 +25,7 @@ SERVER_OBJECT_HINT: Final = (
     " create it only where it is missing."
 )
 
-test_tables = MetaData()
+TEST_TABLES: Final = MetaData()
 """Tables that only tests need; they are created beside the application's."""
 
 
@@ -54,7 +54,7 @@ def create_schema(database: Database) -> None:
 async def create_test_tables(database: Database) -> None:
     """Create the tables that only tests need."""
     async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
-        await connection.run_sync(test_tables.create_all)
+        await connection.run_sync(TEST_TABLES.create_all)
 
 
 @contextmanager

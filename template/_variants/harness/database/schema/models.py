@@ -1,6 +1,7 @@
 """The tests' schema, created from the models."""
 
 import asyncio
+from typing import Final
 
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -10,7 +11,7 @@ from ..application import get_metadata
 from .lifecycle import Database
 from .thread import outside_loops
 
-test_tables = MetaData()
+TEST_TABLES: Final = MetaData()
 """Tables that only tests need; they are created beside the application's."""
 
 
@@ -22,5 +23,5 @@ def create_schema(database: Database) -> None:
 async def create_all(database: Database) -> None:
     """Create the tables of the application and of tests."""
     async with create_async_engine(database.url, poolclass=NullPool).begin() as connection:
-        for metadata in (*get_metadata(), test_tables):
+        for metadata in (*get_metadata(), TEST_TABLES):
             await connection.run_sync(metadata.create_all)

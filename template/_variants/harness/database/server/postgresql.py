@@ -19,11 +19,15 @@ LOCK_TIMEOUT: Final = 5
 """Seconds that a statement of a test waits for a lock."""
 PREPARE_TIMEOUT: Final = 120
 """Seconds to wait while another run prepares the database."""
-CONNECTION_OPTIONS: Final = {
-    *("host", "port", "user", "password", "connect_timeout", "timeout"),
-    *("ssl", "sslmode", "sslrootcert", "sslcert", "sslkey"),
-}
-"""Options of an address that are about the connection, and select no database."""
+{% if driver == "asyncpg" %}
+CONNECTION_OPTIONS: Final = ("host", "port", "user", "password", "timeout", "ssl")
+{% else %}
+CONNECTION_OPTIONS: Final = (
+    *("host", "port", "user", "password", "connect_timeout"),
+    *("sslmode", "sslrootcert", "sslcert", "sslkey"),
+)
+{% endif %}
+"""Options of the driver that an address may have: they are about the connection alone."""
 
 MARK: Final = "tests_harness"
 """An empty schema in every database that the harness creates, and in all its clones. The comment
@@ -71,10 +75,11 @@ def server_url() -> Iterator[URL]:
                 "TEST_DATABASE_URL is not the address of a PostgreSQL server;"
                 " write postgresql://user:password@host:5432/postgres"
             )
-        if url.database not in (None, "", "postgres") or url.query.keys() - CONNECTION_OPTIONS:
+        if url.database not in (None, "", "postgres") or url.query.keys() - {*CONNECTION_OPTIONS}:
             raise HarnessError(
                 f"TEST_DATABASE_URL names more than a server: {url!r}. Tests make databases of"
                 " their own and touch no other; write postgresql://user:password@host:5432/postgres"
+                f", with no options but {', '.join(CONNECTION_OPTIONS)}"
             )
         yield url.set(drivername=DRIVER, database="postgres")
     else:
@@ -87,7 +92,7 @@ class Server:
 
     created: ClassVar[set[str]] = set()
     """Names of databases that this process has created, so it may drop them without a look inside.
-    Shared by all instances: clones.py creates with one, renames with another."""
+    Shared by all instances, of which a process may have several."""
 
     def __init__(self, url: URL, package: str, process: str) -> None:
         """Connect to the server at `url`.

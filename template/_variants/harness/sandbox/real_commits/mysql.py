@@ -19,7 +19,7 @@ class RealCommits:
         self._database = database
         self._watch = watch
         self._reset: Reset | None = None
-        self.has_traces = False  # even if all was rolled back, since counters go on
+        self.has_traces = False
 
     def begin(self) -> None:
         """Give the test a database without traces of other tests."""
@@ -28,7 +28,7 @@ class RealCommits:
             self._reset = Reset(self._database)
         elif self.has_traces:
             self._reset.run()
-        self.has_traces = True
+        self.has_traces = True  # even if all is rolled back: counters go on
         self._watch.guard = TrackedConnection  # a reset has to know what alters the schema
 
     def undo(self) -> None:

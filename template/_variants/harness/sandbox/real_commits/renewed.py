@@ -12,13 +12,13 @@ class RealCommits:
     def __init__(self, database: Database) -> None:
         """Undo commits to `database`."""
         self._database = database
-        self.has_traces = False  # even if all was rolled back, since sequences go on
+        self.has_traces = False
 
     def begin(self) -> None:
         """Give the test a database without traces of other tests."""
         if self.has_traces:
             self.undo()
-        self.has_traces = True
+        self.has_traces = True  # even if all is rolled back: sequences go on
 
     def undo(self) -> None:
         """Create the database again; all its connections end.

@@ -37,7 +37,8 @@ UNDOABLE: Final = re.compile(
     r"(INSERT|UPDATE|DELETE|MERGE|WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|SET\s+LOCAL)\b",
     re.IGNORECASE,
 )
-"""A statement whose effects a rollback undoes, including temporary tables and cached types."""
+"""A statement of which a rollback leaves nothing. DDL is none: it may concern temporary tables, and
+types that the driver has cached."""
 REFUSED: Final = (
     (re.compile(r"COPY\b", re.IGNORECASE), "speaks with the driver past the sandbox"),
     (

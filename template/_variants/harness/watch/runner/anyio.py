@@ -1,4 +1,4 @@
-"""How long an event loop lives: as long as an async fixture of its scope."""
+"""What depends on AnyIO. An event loop lives as long as an async fixture of its scope."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

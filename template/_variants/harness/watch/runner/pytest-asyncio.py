@@ -1,4 +1,4 @@
-"""How long an event loop lives: what the settings say to pytest-asyncio."""
+"""What depends on pytest-asyncio, whose settings say how long an event loop lives."""
 
 import asyncio
 from collections.abc import Callable
