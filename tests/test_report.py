@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from . import owner
 from .conftest import Generate
 from .generated import reports
 
@@ -268,3 +269,15 @@ def test_an_error_of_the_harness_is_one_screen(
     for option in options:
         for title, report in reports(project.run(*command, option, exit_code=1)).items():
             assert title not in SHOWN or re.search(r"tests/harness/[\w/]+\.py\b", report), option
+
+
+def test_a_missing_setting_is_one_line_of_each_file(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite")
+    owner.replace(
+        project.path / "src/my_app/settings.py", "    log_level:", "    key: str\n    log_level:"
+    )
+    shown = project.run("pytest", "tests/test_health.py", "tests/test_items.py", exit_code=2)
+    says = "ERROR collecting tests/test_health.py", "for tests in tests/conftest.py", "* KEY: Field"
+    assert re.search("(.|\n)*".join(map(re.escape, says)), shown), shown
+    assert "Traceback" not in shown
+    assert "INTERNALERROR" not in shown

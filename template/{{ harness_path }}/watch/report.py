@@ -14,6 +14,17 @@ from .who import is_project_code
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Report what the application says if it ends when it is imported, as a setting is missing."""
+    try:
+        return (yield)
+    except SystemExit as error:
+        return pytest.CollectReport(collector.nodeid, "failed", longrepr=str(error), result=[])
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
