@@ -19,14 +19,11 @@ LOCK_TIMEOUT: Final = 5
 """Seconds that a statement of a test waits for a lock."""
 PREPARE_TIMEOUT: Final = 120
 """Seconds to wait while another run prepares the database."""
-{% if driver == "asyncpg" %}
-CONNECTION_OPTIONS: Final = ("host", "port", "user", "password", "timeout", "ssl")
-{% else %}
 CONNECTION_OPTIONS: Final = (
-    *("host", "port", "user", "password", "connect_timeout"),
-    *("sslmode", "sslrootcert", "sslcert", "sslkey"),
+    *("host", "port", "user", "password"),
+    "{{ 'timeout' if driver == 'asyncpg' else 'connect_timeout' }}",
+    "{{ 'ssl' if driver == 'asyncpg' else 'sslmode' }}",
 )
-{% endif %}
 """Options of the driver that an address may have: they are about the connection alone."""
 
 MARK: Final = "tests_harness"
