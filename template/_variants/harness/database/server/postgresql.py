@@ -19,11 +19,7 @@ LOCK_TIMEOUT: Final = 5
 """Seconds that a statement of a test waits for a lock."""
 PREPARE_TIMEOUT: Final = 120
 """Seconds to wait while another run prepares the database."""
-CONNECTION_OPTIONS: Final = (
-    *("host", "port", "user", "password"),
-    "{{ 'timeout' if driver == 'asyncpg' else 'connect_timeout' }}",
-    "{{ 'ssl' if driver == 'asyncpg' else 'sslmode' }}",
-)
+CONNECTION_OPTIONS: Final = ("host", "port", "user", "password", "{{ timeout }}", "{{ ssl }}")
 """Options of the driver that an address may have: they are about the connection alone."""
 
 MARK: Final = "tests_harness"
