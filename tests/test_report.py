@@ -276,8 +276,8 @@ def test_a_missing_setting_is_one_line_of_each_file(generate_installed: Generate
     owner.replace(
         project.path / "src/my_app/settings.py", "    log_level:", "    key: str\n    log_level:"
     )
-    shown = project.run("pytest", "tests/test_health.py", "tests/test_items.py", exit_code=2)
-    says = "ERROR collecting tests/test_health.py", "for tests in tests/conftest.py", "* KEY: Field"
+    shown = project.run("pytest", "tests/test_errors.py", "tests/test_items.py", exit_code=2)
+    says = "ERROR collecting tests/test_errors.py", "for tests in tests/conftest.py", "* KEY: Field"
     assert re.search("(.|\n)*".join(map(re.escape, says)), shown), shown
     assert "Traceback" not in shown
     assert "INTERNALERROR" not in shown

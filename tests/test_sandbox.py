@@ -13,8 +13,8 @@ import re
 import pytest
 from sqlalchemy import event, func, insert, select, text
 from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from tests.harness.sandbox import sandbox
 from tests.harness.errors import CommitFirstError, TransactionControlError
 from tests.harness.contract.example_app import SLOW, Note
@@ -55,6 +55,19 @@ async def test_an_engine_is_disposed_of_while_another_works(engine):
         await asyncio.sleep(0)
         await other.dispose()
         await slow
+
+
+async def test_tasks_that_write_as_their_blocks_end(engine, session):
+    session.add(Note(text="arranged"))
+    await session.commit()
+    factory = async_sessionmaker(engine)
+
+    async def write(text):
+        async with factory.begin() as writing:
+            writing.add(Note(text=text))
+
+    await asyncio.gather(*map(write, "abc"))
+    assert await count(engine) == 4
 
 
 async def test_an_engine_with_the_same_arguments(engine):
@@ -397,6 +410,77 @@ async def test_constraints_are_deferred_for_a_transaction_only(engine):
         await connection.rollback()
 
 
+async def test_two_statements_at_once_of_one_session(engine):
+    async with engine.connect():
+        pass  # the pool has a connection, which it tests by a ping
+    async with AsyncSession(engine) as session:
+        shown = await asyncio.gather(
+            session.scalar(select(1)), session.scalar(select(2)), return_exceptions=True
+        )
+    assert [type(each) for each in shown] == [int, InvalidRequestError]
+
+
+async def test_nowait_while_another_transaction_writes(engine):
+    async def claim():
+        async with engine.begin() as connection:
+            await connection.execute(select(Note).with_for_update(nowait=True))
+            await asyncio.sleep(0.05)
+
+    await claim()
+    with pytest.raises(TransactionControlError, match="NOWAIT may fail or not"):
+        await asyncio.gather(claim(), claim())
+
+
+async def test_two_phases(engine):
+    async with AsyncSession(engine, twophase=True) as session:
+        session.add(Note(text="a"))
+        with pytest.raises(TransactionControlError, match="two phases.*real_commits"):
+            await session.commit()
+
+
+async def test_a_function_with_statements(engine):
+    async with engine.begin() as connection:
+        await connection.execute(text(
+            "CREATE FUNCTION likes_of(note int) RETURNS int BEGIN ATOMIC"
+            " SELECT likes FROM contract_notes WHERE id = note; END"
+        ))
+
+
+async def test_the_statement_that_others_wait_for(engine):
+    async with engine.connect() as connection, engine.connect() as other:
+        await connection.execute(text("SET LOCAL app.tenant = '7'"))
+        await connection.execute(select(Note))
+        with pytest.raises(CommitFirstError, match="SET LOCAL app.tenant"):
+            await other.execute(select(Note))
+
+
+def options_of(engine, name, value):
+    is_psycopg = "psycopg" in str(engine.url)
+    return {"options": f"-c {name}={value}"} if is_psycopg else {"server_settings": {name: value}}
+
+
+async def test_a_limit_for_idle_transactions(engine, as_application):
+    name = "idle_in_transaction_session_timeout"
+    options = options_of(engine, name, "100")
+    limited = await as_application(create_async_engine(engine.url, connect_args=options))
+    async with limited.begin() as connection:
+        await connection.execute(insert(Note).values(text="a"))
+    await asyncio.sleep(0.5)
+    assert await count(limited) == 1
+    await limited.dispose()
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_an_isolation_level_by_a_setting(engine, as_application, level):
+    options = options_of(engine, "default_transaction_isolation", level.replace(" ", r"\\ "))
+    if "psycopg" not in str(engine.url):
+        options = {"server_settings": {"default_transaction_isolation": level}}
+    other = await as_application(create_async_engine(engine.url, connect_args=options))
+    with pytest.raises(TransactionControlError, match=f"are set to {level}; .* READ COMMITTED"):
+        await count(other)
+    await other.dispose()
+
+
 async def test_constraints_of_one_name(engine):
     references = "CREATE TABLE {0} (id int PRIMARY KEY, of int CONSTRAINT c REFERENCES {0} {1})"
     async with engine.connect() as connection:
@@ -547,6 +631,33 @@ async def test_a_procedure_that_commits(engine):
 async def test_nothing_is_left_of_it(engine):
     assert await count(engine) == 0
 
+async def test_two_statements_at_once_of_one_session(engine):
+    async with engine.connect():
+        pass  # the pool has a connection, which it tests by a ping
+    async with AsyncSession(engine) as session:
+        shown = await asyncio.gather(
+            session.scalar(select(1)), session.scalar(select(2)), return_exceptions=True
+        )
+    assert [type(each) for each in shown] == [int, InvalidRequestError]
+
+
+async def test_nowait_while_another_transaction_writes(engine):
+    async def claim():
+        async with engine.begin() as connection:
+            await connection.execute(select(Note).with_for_update(nowait=True))
+            await asyncio.sleep(0.05)
+
+    await claim()
+    with pytest.raises(TransactionControlError, match="NOWAIT may fail or not"):
+        await asyncio.gather(claim(), claim())
+
+
+async def test_two_phases(engine):
+    async with AsyncSession(engine, twophase=True) as session:
+        session.add(Note(text="a"))
+        with pytest.raises(TransactionControlError, match="two phases.*real_commits"):
+            await session.commit()
+
 
 OF_ONE_SESSION = [
     "SELECT @x := 7",
@@ -610,6 +721,23 @@ async def test_a_deferred_foreign_key(engine):
             await connection.commit()
         await connection.rollback()
         assert len((await connection.execute(select(replies))).all()) == 1
+
+async def test_a_table_with_the_name_of_a_function(engine):
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE changes (ok int, fail int)"))
+        await connection.execute(text("INSERT INTO changes (ok, fail) VALUES (0, 1)"))
+        found = await connection.execute(text("SELECT * FROM changes WHERE ok OR fail"))
+        assert found.all() == [(0, 1)]
+
+
+async def test_a_trigger_with_statements(engine):
+    async with engine.begin() as connection:
+        await connection.execute(text(
+            "CREATE TRIGGER like_it AFTER INSERT ON contract_notes"
+            " BEGIN UPDATE contract_notes SET likes = 7 WHERE id = NEW.id; END"
+        ))
+        await connection.execute(insert(Note).values(text="a"))
+        assert (await connection.execute(select(Note.likes))).all() == [(7,)]
 
 
 OF_ONE_SESSION = [

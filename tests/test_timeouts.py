@@ -128,3 +128,24 @@ def check(output: str, patterns: list[str]) -> None:
     """Check that `output` has lines that match `patterns`."""
     for pattern in patterns:
         assert re.search(pattern, output), f"no {pattern} in\n{output}"
+
+
+FROZEN = """
+import asyncio
+
+from freezegun import freeze_time
+
+
+@freeze_time("2030-01-01")
+async def test_sleeps(client):
+    await asyncio.sleep(0.01)
+    assert (await client.get("/items")).json() == []
+"""
+
+
+def test_the_clock_of_event_loops_goes_on(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite", isolation="savepoint")
+    project.run(UV, "pip", "install", "--quiet", "--target", "plugins", "freezegun")
+    (project.path / "tests/test_frozen.py").write_text(FROZEN)
+    project.variables["PYTHONPATH"] = f"src{os.pathsep}plugins"
+    assert "1 passed" in project.run("pytest", "tests/test_frozen.py")

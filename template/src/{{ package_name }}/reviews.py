@@ -26,7 +26,7 @@ class ReviewCreate(BaseModel):
     model_config = BODY
 
     author: Annotated[Text, Field(min_length=1, max_length=100)]
-    stars: Annotated[int, Field(ge=1, le=5)]
+    stars: Annotated[int, Field(ge=1, le=5, strict=True)]  # `true` is no number
 
 
 class Rating(BaseModel):

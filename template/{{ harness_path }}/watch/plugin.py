@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from importlib import import_module
 from typing import Final
 
 import pytest
@@ -22,6 +24,8 @@ WATCH: Final = pytest.StashKey[Watch]()
 
 def start(config: pytest.Config) -> None:
     """Watch over the run's database."""
+    with suppress(ImportError):  # else it would stop the clock of event loops: nothing would end
+        import_module("freezegun").configure(extend_ignore_list=["asyncio"])
     database = config.stash[DATABASE]
     who = Who()
     watch = config.stash[WATCH] = Watch(database, Loops(config, database.url, who), who)

@@ -114,7 +114,7 @@ def is_test_code(frame: FrameType) -> bool:
 
 def is_of(frame: FrameType, package: str) -> bool:
     """Tell whether `frame` is of a module in `package`."""
-    return f"{frame.f_globals['__name__']}.".startswith(f"{package}.")
+    return f"{frame.f_globals.get('__name__')}.".startswith(f"{package}.")
 
 
 def position(frame: FrameType) -> str:
@@ -152,10 +152,19 @@ def stack() -> Iterator[FrameType]:
     while frame:
         yield frame
         frame = frame.f_back
-    # It ends a block of `async with` in a task of its own, for which the one of the block waits.
-    current = asyncio.current_task() if running_loop() else None
+    if running_loop() and (waiting := task_in_block()):
+        yield from frames_of(waiting)
+
+
+def task_in_block() -> asyncio.Task[Any] | None:
+    """Return the task that leaves a block of `async with`, if the current one does so for it.
+
+    SQLAlchemy ends blocks in tasks of its own, for which those of the blocks wait.
+    """
+    current = asyncio.current_task()
     for task in asyncio.all_tasks() if current else ():
         waits = frames_of(task)
         innermost = waits[0].f_locals.values() if waits and is_of(waits[0], "sqlalchemy") else ()
         if any(value is current for value in innermost):
-            yield from waits
+            return task
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -25,6 +26,7 @@ WAIT_TIMEOUT: Final = 5
 CANCEL_TIMEOUT: Final = 0.2
 """Seconds after which the statement of a cancelled task is cancelled, too."""
 
+NOWAIT: Final = re.compile(r"\bNOWAIT\b", re.IGNORECASE)
 COMPARABLE_TYPES: Final = (str, int, float, list, tuple, dict)
 
 
@@ -183,6 +185,7 @@ class Sandbox:
             return DriverProxy(self, is_first=True)
         if self._opening is None:
             self._opening = create_task(self._open())
+        await_only(asyncio.sleep(0))  # others go on, as they do while a server answers
         await_only(asyncio.shield(self._opening))
         names = self._options.keys() | wanted.keys()
         if different := [n for n in names if self._options.get(n) != wanted.get(n)]:
@@ -223,7 +226,7 @@ class Sandbox:
         """
         self._waiting.append(text)
         try:
-            await_only(self._wait_for_writer(connection))
+            await_only(self._wait_for_writer(connection, text))
         finally:
             self._waiting.remove(text)
         try:
@@ -305,13 +308,18 @@ class Sandbox:
             self.writer = None
             self._lock.notify_all()
 
-    async def _wait_for_writer(self, connection: SandboxConnection) -> None:
+    async def _wait_for_writer(self, connection: SandboxConnection, text: str) -> None:
         try:
             async with asyncio.timeout(WAIT_TIMEOUT):
                 await self._lock.acquire()
                 try:
                     while (writer := self.writer) and writer is not connection:
                         writer.refuse_endless_wait()
+                        if NOWAIT.search(text):
+                            raise TransactionControlError(
+                                "NOWAIT may fail or not while another transaction writes, and the"
+                                f" sandbox shows one at a time. {ADVICE}"
+                            )
                         await self._lock.wait()
                 except BaseException:
                     self._lock.release()

@@ -1,7 +1,10 @@
 """What is particular to connections of this driver, as SQLAlchemy's dialect uses them."""
 
+import asyncio
 import re
 from typing import Any, Final
+
+from sqlalchemy.util import await_only
 
 from ..database.server import Server
 from ..errors import TransactionControlError
@@ -33,7 +36,8 @@ class DriverProxy(SandboxConnection):
         return self.is_autocommit
 
     def ping(self, *_: bool) -> None:
-        """Do nothing: if the shared connection were lost, the test could not go on anyway."""
+        """Suspend the task as a ping does; a lost connection would end the test anyway."""
+        await_only(asyncio.sleep(0))
 
     def ignores(self, statement: str) -> bool:
         """Tell whether `statement` comes from the dialect and has no effect in the sandbox.

@@ -43,9 +43,17 @@ class DriverProxy(SandboxConnection):
         """
         if level not in (None, IsolationLevel.READ_COMMITTED):
             raise TransactionControlError(
-                f"The sandbox shows READ COMMITTED, not {level}, since all its transactions share"
-                f" one connection. {ADVICE}"
+                f"The sandbox shows READ COMMITTED, not {IsolationLevel(level).name}, since all its"
+                f" transactions share one connection. {ADVICE}"
             )
+
+    def tpc_begin(self, xid: object) -> None:
+        """Refuse a transaction of two phases.
+
+        Raises:
+            TransactionControlError: always.
+        """
+        raise TransactionControlError(f"The sandbox cannot show two phases. {ADVICE}")
 
     def set_read_only(self, value: bool) -> None:
         """Accept only transactions that may write.

@@ -106,6 +106,11 @@ SETTINGS: Final = """
     FROM pg_settings WHERE source = 'session'
 """
 """What sets again what listeners have set, also past the sandbox: a commit ends all settings."""
+LIMITS: Final = """
+    SELECT set_config(name, '0', false) FROM pg_settings WHERE setting <> '0'
+    AND name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+"""What lifts the limits that would end the sandbox, which is one transaction."""
 SETTING: Final = re.compile(r"\s*(SET|SELECT)\b", re.IGNORECASE)
 DEFERRABLE: Final = """
     SELECT format('%I.%I', nspname, conname), condeferred
@@ -121,7 +126,18 @@ def refusal(statement: str, parameters: Any) -> str | None:
 
 
 def settings(connection: Any) -> list[str]:
-    """Return what sets again all that is set for the session, whoever did it, and how."""
+    """Return what sets again all that is set for the session, whoever did it, and how.
+
+    Raises:
+        TransactionControlError: it has another isolation level than the one that is shown.
+    """
+    ((level,),) = query(connection, "SHOW default_transaction_isolation")
+    if level != "read committed":
+        raise TransactionControlError(
+            f"The application's connections are set to {level}; the sandbox shows READ COMMITTED."
+            ' Mark tests with @pytest.mark.real_commits, or answer isolation = "reset".'
+        )
+    query(connection, LIMITS)
     return [statement for (statement,) in query(connection, SETTINGS)]
 
 

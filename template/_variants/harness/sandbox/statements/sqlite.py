@@ -42,14 +42,14 @@ REFUSED: Final = (
     ),
     (
         re.compile(
-            r"CREATE\s+TEMP\w*\b|.*(\btemp\s*\.|\b(last_insert_rowid|changes|total_changes)\s*\()"
+            r"CREATE\s+TEMP\w*\b|.*(\btemp\s*\.|\b(last_insert_rowid|changes|total_changes)\s*\(\s*\))"
             r"|PRAGMA\s+(\w+\.)?(\w+\s*=|(?!\w+_(list|info|xinfo|check)\b|quick_check\b)\w+\s*\()",
             re.IGNORECASE | re.DOTALL,
         ),
         "is for one session, and in the sandbox all share one",
     ),
     (
-        re.compile(r".*\bOR\s+(ROLLBACK|FAIL)\b", re.IGNORECASE | re.DOTALL),
+        re.compile(r".*\b(INSERT|UPDATE)\s+OR\s+(ROLLBACK|FAIL)\b", re.IGNORECASE | re.DOTALL),
         "undoes more or less than the statement where it fails, and in the sandbox all share one"
         " transaction",
     ),
