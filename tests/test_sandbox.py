@@ -434,7 +434,7 @@ async def test_nowait_while_another_transaction_writes(engine):
 async def test_two_phases(engine):
     async with AsyncSession(engine, twophase=True) as session:
         session.add(Note(text="a"))
-        with pytest.raises(TransactionControlError, match="two phases.*real_commits"):
+        with pytest.raises(TransactionControlError, match="two phases|not possible in"):
             await session.commit()
 
 
@@ -655,7 +655,7 @@ async def test_nowait_while_another_transaction_writes(engine):
 async def test_two_phases(engine):
     async with AsyncSession(engine, twophase=True) as session:
         session.add(Note(text="a"))
-        with pytest.raises(TransactionControlError, match="two phases.*real_commits"):
+        with pytest.raises(TransactionControlError, match="two phases|not possible in"):
             await session.commit()
 
 

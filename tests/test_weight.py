@@ -13,9 +13,9 @@ from .conftest import Generate
 
 LIGHT = {"private_server": False}
 BUDGET: list[tuple[Combination, dict[str, Any], int]] = [
-    (Combination("asyncpg", "savepoint"), {}, 4785),
-    (Combination("asyncpg", "savepoint"), LIGHT, 4419),
-    (Combination("asyncmy", "savepoint"), {}, 4762),
+    (Combination("asyncpg", "savepoint"), {}, 4786),
+    (Combination("asyncpg", "savepoint"), LIGHT, 4420),
+    (Combination("asyncmy", "savepoint"), {}, 4763),
     (Combination("aiosqlite", "savepoint"), {}, 4208),
     (Combination("asyncpg", "reset"), {}, 4303),
     (Combination("asyncpg", "clone"), {}, 3770),

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from .database import SessionDep
 from .errors import conflict, problems
-from .fields import BODY, Text
+from .fields import BODY, NUMBER, Text
 from .items import ItemDep, ReviewRead
 from .models import Review
 
@@ -26,7 +26,7 @@ class ReviewCreate(BaseModel):
     model_config = BODY
 
     author: Annotated[Text, Field(min_length=1, max_length=100)]
-    stars: Annotated[int, Field(ge=1, le=5, strict=True)]  # `true` is no number
+    stars: Annotated[int, Field(ge=1, le=5), NUMBER]
 
 
 class Rating(BaseModel):

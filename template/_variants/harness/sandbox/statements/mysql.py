@@ -30,9 +30,10 @@ READ: Final = re.compile(
 """A statement that neither writes nor locks, if it calls no function that does."""
 
 RAW_CONTROL: Final = re.compile(
-    r"(BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO)|XA)\b", re.IGNORECASE
+    r"(BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO))\b", re.IGNORECASE
 )
 REFUSED: Final = (
+    (re.compile(r"XA\b", re.IGNORECASE), "is of two phases, and the sandbox is one transaction"),
     (
         re.compile(
             r"((CREATE|DROP)\s+TEMPORARY|SET(?!\s+STATEMENT)(?!.*\bAUTOCOMMIT\b)|PREPARE|HANDLER)\b"

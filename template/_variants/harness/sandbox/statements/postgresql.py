@@ -30,7 +30,7 @@ READ: Final = re.compile(
 )
 """A statement that neither writes nor locks, if it calls no function that does."""
 RAW_CONTROL: Final = re.compile(
-    r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!(\s+WORK|\s+TRANSACTION)?\s+TO))\b",
+    r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|ROLLBACK(?!(\s+WORK|\s+TRANSACTION)?\s+TO))\b",
     re.IGNORECASE,
 )
 UNDOABLE: Final = re.compile(
@@ -44,7 +44,8 @@ REFUSED: Final = (
     (
         re.compile(
             r"(CREATE|DROP)\b.*\bINDEX\s+CONCURRENTLY\b|REINDEX\b.*\bCONCURRENTLY\b|VACUUM\b"
-            r"|(CREATE|DROP)\s+(DATABASE|TABLESPACE|SUBSCRIPTION)\b|ALTER\s+SYSTEM\b",
+            r"|(CREATE|DROP)\s+(DATABASE|TABLESPACE|SUBSCRIPTION)\b|ALTER\s+SYSTEM\b"
+            r"|PREPARE\s+TRANSACTION\b",
             re.IGNORECASE | re.DOTALL,
         ),
         "is not possible in a transaction, and the sandbox is one",
@@ -135,7 +136,7 @@ def settings(connection: Any) -> list[str]:
     if level != "read committed":
         raise TransactionControlError(
             f"The application's connections are set to {level}; the sandbox shows READ COMMITTED."
-            ' Mark tests with @pytest.mark.real_commits, or answer isolation = "reset".'
+            " Mark tests with @pytest.mark.real_commits, or choose another isolation."
         )
     query(connection, LIMITS)
     return [statement for (statement,) in query(connection, SETTINGS)]
