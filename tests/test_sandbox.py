@@ -270,6 +270,35 @@ async def test_a_task_is_cancelled_while_it_connects(engine, harness_sandbox, de
             assert await count(engine) == 0
 """
 
+ON_A_SERVER = """
+async def test_two_statements_at_once_of_one_session(engine):
+    async with engine.connect():
+        pass  # the pool has a connection, which it tests by a ping
+    async with AsyncSession(engine) as session:
+        shown = await asyncio.gather(
+            session.scalar(select(1)), session.scalar(select(2)), return_exceptions=True
+        )
+    assert [type(each) for each in shown] == [int, InvalidRequestError]
+
+
+async def test_nowait_while_another_transaction_writes(engine):
+    async def claim():
+        async with engine.begin() as connection:
+            await connection.execute(select(Note).with_for_update(nowait=True))
+            await asyncio.sleep(0.05)
+
+    await claim()
+    with pytest.raises(TransactionControlError, match="NOWAIT may fail or not"):
+        await asyncio.gather(claim(), claim())
+
+
+async def test_two_phases(engine):
+    async with AsyncSession(engine, twophase=True) as session:
+        session.add(Note(text="a"))
+        with pytest.raises(TransactionControlError, match="two phases|not possible in"):
+            await session.commit()
+"""
+
 IN_A_SANDBOX_OF = {
     "postgresql": """
 CONNECT_ARGS = {}
@@ -408,34 +437,6 @@ async def test_constraints_are_deferred_for_a_transaction_only(engine):
         with pytest.raises(DBAPIError, match="places_place_key"):
             await connection.execute(text("INSERT INTO places (id, place) VALUES (3, 1)"))
         await connection.rollback()
-
-
-async def test_two_statements_at_once_of_one_session(engine):
-    async with engine.connect():
-        pass  # the pool has a connection, which it tests by a ping
-    async with AsyncSession(engine) as session:
-        shown = await asyncio.gather(
-            session.scalar(select(1)), session.scalar(select(2)), return_exceptions=True
-        )
-    assert [type(each) for each in shown] == [int, InvalidRequestError]
-
-
-async def test_nowait_while_another_transaction_writes(engine):
-    async def claim():
-        async with engine.begin() as connection:
-            await connection.execute(select(Note).with_for_update(nowait=True))
-            await asyncio.sleep(0.05)
-
-    await claim()
-    with pytest.raises(TransactionControlError, match="NOWAIT may fail or not"):
-        await asyncio.gather(claim(), claim())
-
-
-async def test_two_phases(engine):
-    async with AsyncSession(engine, twophase=True) as session:
-        session.add(Note(text="a"))
-        with pytest.raises(TransactionControlError, match="two phases|not possible in"):
-            await session.commit()
 
 
 async def test_a_function_with_statements(engine):
@@ -630,34 +631,6 @@ async def test_a_procedure_that_commits(engine):
 
 async def test_nothing_is_left_of_it(engine):
     assert await count(engine) == 0
-
-async def test_two_statements_at_once_of_one_session(engine):
-    async with engine.connect():
-        pass  # the pool has a connection, which it tests by a ping
-    async with AsyncSession(engine) as session:
-        shown = await asyncio.gather(
-            session.scalar(select(1)), session.scalar(select(2)), return_exceptions=True
-        )
-    assert [type(each) for each in shown] == [int, InvalidRequestError]
-
-
-async def test_nowait_while_another_transaction_writes(engine):
-    async def claim():
-        async with engine.begin() as connection:
-            await connection.execute(select(Note).with_for_update(nowait=True))
-            await asyncio.sleep(0.05)
-
-    await claim()
-    with pytest.raises(TransactionControlError, match="NOWAIT may fail or not"):
-        await asyncio.gather(claim(), claim())
-
-
-async def test_two_phases(engine):
-    async with AsyncSession(engine, twophase=True) as session:
-        session.add(Note(text="a"))
-        with pytest.raises(TransactionControlError, match="two phases|not possible in"):
-            await session.commit()
-
 
 OF_ONE_SESSION = [
     "SELECT @x := 7",
@@ -854,13 +827,13 @@ if OLDEST != NEWEST:
 def test_sandbox(generate_installed: Generate, driver: str, python: str) -> None:
     backend = BACKENDS[driver]
     project = generate_installed(driver=driver, python=python)
-    functions = FUNCTIONS if backend != "sqlite" else ""
+    of_servers = [ON_A_SERVER, FUNCTIONS] if backend != "sqlite" else []
     parts = [
         IN_ANY_SANDBOX,
         MORE_ARGS.get(driver, ""),
         IN_A_SANDBOX_OF[backend],
         REFUSED,
-        functions,
+        *of_servers,
         SEVERAL_AT_ONCE if driver in ("psycopg", "asyncmy", "aiomysql") else "",
     ]
     (project.path / "tests/test_sandbox.py").write_text("\n\n".join(parts))
