@@ -135,8 +135,13 @@ def {name}():
 
 PENDING = """
 import pytest
-from my_app.models import Item
+from my_app.models import Item, Review
 from sqlalchemy import event, select, update
+from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import relationship, selectinload
+
+Item.comments = relationship(Review, overlaps="reviews")
 
 
 @pytest.fixture
@@ -232,6 +237,27 @@ async def test_loading_one_attribute_leaves_the_others(session, item):
     item.name = "pending"
     assert await session.run_sync(lambda _: item.description) is None
     assert item.name == "pending"
+
+
+async def test_attributes_that_are_not_loaded_say_so(engine, session):
+    session.add(Item(name="chair", comments=[Review(author="Ann", stars=5)]))
+    await session.commit()
+    item = await session.scalar(select(Item))
+    with pytest.raises(MissingGreenlet, match="has not loaded Item.comments"):
+        item.comments
+    session.expire(item)
+    with pytest.raises(MissingGreenlet, match="has not loaded an attribute of Item"):
+        item.name
+    item = await session.scalar(select(Item).options(selectinload(Item.comments)))
+    assert item.name == "chair"
+    assert len(item.comments) == 1
+    async with AsyncSession(engine) as own:
+        item = Item(name="table", comments=[Review(author="Ann", stars=5)])
+        own.add(item)
+        await own.flush()
+        await own.scalars(select(Item))
+        assert len(item.comments) == 1
+        await own.rollback()
 """
 
 OVERRIDES = """
