@@ -77,6 +77,12 @@ class Combination(NamedTuple):
         place = [*BACKENDS].index(self.driver) + RUNNERS.index(self.runner)
         return (OLDEST, NEWEST)[place % 2]
 
+    @property
+    def test_client(self) -> bool:
+        """Whether it is tried with a fixture for plain functions."""
+        choices = [*BACKENDS], ISOLATIONS, LOOP_SCOPES, RUNNERS
+        return sum(map(list.index, choices, self)) % 2 == 0
+
 
 def choices(question: str) -> list[Any]:
     """Return the answers that the prompt offers for `question`."""

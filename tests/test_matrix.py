@@ -19,8 +19,8 @@ from .test_rendering import check_files
 
 TRIED = [
     Combination(*answers)
-    for *answers, _ in sample(
-        [(*combination, combination.python) for combination in COMBINATIONS], 2
+    for *answers, _, _ in sample(
+        [(*answers, answers.python, answers.test_client) for answers in COMBINATIONS], 2
     )
 ]
 
@@ -28,7 +28,12 @@ TRIED = [
 @pytest.mark.parametrize("combination", TRIED, ids=str)
 def test_combination(generate_installed: Generate, combination: Combination) -> None:
     python = combination.python
-    project = generate_installed(**combination._asdict(), python=python, python_min=python)
+    project = generate_installed(
+        **combination._asdict(),
+        test_client=combination.test_client,
+        python=python,
+        python_min=python,
+    )
     check_files(project.files(), combination)
     project.check()
     output = project.run("pytest", "tests", "tests/harness/contract")
@@ -44,3 +49,5 @@ def test_each_answer_is_tried_on_the_oldest_python_and_on_the_newest() -> None:
     tried = {(combination.python, answer) for combination in TRIED for answer in combination}
     answers = *BACKENDS, *ISOLATIONS, *LOOP_SCOPES, *RUNNERS
     assert tried == {*product((OLDEST, NEWEST), answers)}
+    tried_with = {(each.test_client, answer) for each in TRIED for answer in each}
+    assert tried_with == {*product((True, False), answers)}

@@ -217,7 +217,7 @@ def test_a_broken_harness_is_noticed(
     breach: str,
     story: str,
 ) -> None:
-    project = generate_installed(**combination._asdict())
+    project = generate_installed(**combination._asdict(), test_client=True)
     path = project.path / "tests/harness" / file
     source = path.read_text()
     assert source.count(promise) == 1

@@ -14,7 +14,7 @@ from .combinations import DIALOGUE, EVERYTHING
 
 ENTER = "\r"
 DOWN = "\x1b[B"
-NO = "n"
+YES, NO = "y", "n"
 ERASE = "\x15"  # Ctrl-U
 INTERRUPT = "\x03"
 
@@ -63,6 +63,7 @@ def test_every_question_is_asked_in_the_order_of_decisions(
     keyboard.send_text(DOWN * 3 + ENTER)
     keyboard.send_text(DOWN * 3 + ENTER)
     keyboard.send_text(DOWN + ENTER)
+    keyboard.send_text(YES)
     keyboard.send_text(DOWN + ENTER)
     keyboard.send_text(DOWN + ENTER)
     keyboard.send_text(ENTER * len(after("python_min")))
@@ -79,6 +80,7 @@ def test_every_question_is_asked_in_the_order_of_decisions(
         "isolation": "create_drop",
         "loop_scope": "function",
         "runner": "anyio",
+        "test_client": True,
         "schema": "models",
     }
 

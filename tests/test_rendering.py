@@ -54,9 +54,7 @@ ALWAYS = {
     "tests/harness/running/client.py",
     "tests/harness/running/lifespan.py",
     "tests/harness/running/live_server.py",
-    "tests/harness/running/portal.py",
     "tests/harness/running/session.py",
-    "tests/harness/running/sync_client.py",
     "tests/harness/contract/__init__.py",
     "tests/harness/contract/example_app.py",
     "tests/harness/contract/test_contract.py",
@@ -124,6 +122,10 @@ AROUND: dict[str, Callable[[dict[str, Any]], bool]] = {
     **dict.fromkeys((".gitlab-ci.yml", "renovate.json"), lambda answers: answers["ci"] == "gitlab"),
     "LICENSE": lambda answers: answers["license"] != "proprietary",
     "tests/harness/database/supervisor.py": lambda answers: answers.get("private_server", False),
+    **dict.fromkeys(
+        ("tests/harness/running/portal.py", "tests/harness/running/sync_client.py"),
+        lambda answers: answers["test_client"],
+    ),
     "src/my_app/sqlite.py": lambda answers: BACKENDS[answers["driver"]] == "sqlite",
     "tests/test_migrations.py": lambda answers: answers["schema"] == "migrations",
 }

@@ -212,7 +212,7 @@ SHOWN = {
         TEST,
         "items.py:",
         "WrongLoopError: A connection of",
-        "fixture `test_client`",
+        "fixture `client`",
     ),
     "ERROR at teardown of test_leak": ("LeakError: This test has left open\n", "* a connection of"),
     "test_leak_is_used": (

@@ -472,7 +472,9 @@ SLOW = {
 def test_plain_functions_call_the_application(
     generate_installed: Generate, combination: Combination
 ) -> None:
-    project = generate_installed(**combination._asdict(), python=combination.python)
+    project = generate_installed(
+        **combination._asdict(), test_client=True, python=combination.python
+    )
     if combination.backend == "mysql":
         project.variables["TEST_DATABASE_URL"] = require_server("mysql")
     application = f"{APPLICATION}\n\nSLOW = '{SLOW[combination.backend]}'\n"

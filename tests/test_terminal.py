@@ -17,7 +17,7 @@ import yaml
 from .combinations import ASKED, DIALOGUE, REST
 from .existing import ANSWERS_FILE, APPLICATIONS
 from .generated import commit, copy_template, git, render
-from .test_prompts import DOWN, ENTER, ERASE, INTERRUPT, NO, after, answers
+from .test_prompts import DOWN, ENTER, ERASE, INTERRUPT, NO, YES, after, answers
 
 COPIER = (sys.executable, "-m", "copier")
 FIRST_LINES = {"recommended": "The rest as recommended?"}
@@ -127,6 +127,8 @@ def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
     terminal.see("In doubt: session.", "function - slowest; a loop for each test")
     terminal.answer("How many tests share an event loop", DOWN * 3)
     terminal.answer("What runs async tests", DOWN)
+    terminal.see("A fixture for plain functions, too", "y/N")
+    terminal.child.send(YES)
     terminal.answer("Where the tests' tables come from", DOWN)
     terminal.answer("Oldest Python that it must run on", DOWN)
     terminal.see("A Dockerfile, and a compose.yaml", "Y/n")
@@ -149,6 +151,7 @@ def test_the_whole_dialogue(template: Path, tmp_path: Path) -> None:
         "isolation": "create_drop",
         "loop_scope": "function",
         "runner": "anyio",
+        "test_client": True,
         "schema": "models",
         "docker": False,
         "ci": "gitlab",

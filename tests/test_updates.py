@@ -170,11 +170,11 @@ def changed(old: Combination, new: Combination) -> dict[str, str]:
 OTHER_STEPS: list[dict[str, Any]] = [
     {"schema": "models", "docker": False, "ci": "gitlab", "shards": "3"},
     {"python_min": "3.13", "license": "MIT", "shards": "1"},
-    {"ci": "none", "private_server": False},
+    {"ci": "none", "private_server": False, "test_client": True},
     {"schema": "migrations", "license": "Apache-2.0", "postgresql_version": "16"},
     {"python_min": "3.14", "docker": True},
     {"python_min": "3.12", "license": "proprietary", "ci": "github"},
-    {"python_min": "3.11", "private_server": True},
+    {"python_min": "3.11", "private_server": True, "test_client": False},
 ]
 
 
@@ -189,7 +189,7 @@ def test_switches_of_other_questions_land_there_too(
         assert project.files() == render(folder / f"fresh-{number}", released, **answers).files()
 
 
-LATER = {"docker": False, "ci": "none"}
+LATER = {"docker": False, "ci": "none", "test_client": True}
 """Questions that are recommended another answer than what was rendered before there were any."""
 
 ROUTE = [
