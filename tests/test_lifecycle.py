@@ -154,15 +154,15 @@ from tests.harness.database import inputs, prepared
 )
 async def test_inputs(session, harness_database, path, is_used):
     key, file = prepared.digest(harness_database), Path(path)
-    before = inputs.digest(key)
+    before = inputs.digest_with_inputs(key)
     content = file.read_text() if file.exists() else None
     file.write_text(f"{content or ''}\\n")
-    assert (inputs.digest(key) != before) == is_used
+    assert (inputs.digest_with_inputs(key) != before) == is_used
     file.unlink()
-    assert (inputs.digest(key) != before) == (is_used and content is not None)
+    assert (inputs.digest_with_inputs(key) != before) == (is_used and content is not None)
     if content is not None:
         file.write_text(content)
-    assert inputs.digest(key) == before
+    assert inputs.digest_with_inputs(key) == before
 
 
 async def test_what_tests_read_is_no_input(session):

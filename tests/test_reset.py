@@ -227,6 +227,12 @@ HIDDEN = [
     ("ALTER TABLE trees DISABLE TRIGGER log", "SELECT min(tgenabled) FROM pg_trigger"),
     ("CREATE DOMAIN word AS text", "SELECT to_regtype('word') IS NULL"),
     ("CREATE TABLE more (id int)", "SELECT to_regclass('more') IS NULL"),
+    ("CREATE TEMP TABLE report (n int)", "SELECT count(*) FROM pg_class WHERE relname = 'report'"),
+    (
+        "SELECT pg_advisory_lock(816)",
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 816",
+    ),
+    ("LISTEN jobs", "SELECT count(*) FROM pg_listening_channels()"),
 ]
 
 
@@ -263,6 +269,104 @@ def test_what_a_function_does(generate_installed: Generate, isolation: str, role
         test = test.replace("SET LOCAL session_replication_role = replica;", "")  # it may not
     (project.path / "tests/test_reset.py").write_text(test)
     project.run("pytest", "tests/test_reset.py", TEST_DATABASE_URL=address)
+
+
+POOLED = """
+import pytest
+from my_app.models import Item
+from sqlalchemy import text
+
+TABLES = "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname !~ '^(pg_|info)'"
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_a_session_has_no_memory(session, attempt):
+    with pytest.raises(Exception, match="currval"):
+        await session.execute(text("SELECT currval('items_id_seq')"))
+    await session.rollback()
+    session.add(Item(name="chair"))
+    await session.execute(text("SELECT 1 AS one INTO pg_temp.numbers"))
+    await session.execute(text("UPDATE pg_settings SET setting = '8MB' WHERE name = 'work_mem'"))
+    await session.commit()
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_tables_are_emptied_one_by_one(session, attempt):
+    assert await session.scalar(text("SELECT count(*) FROM items")) == 0
+    assert await session.scalar(text("SHOW work_mem")) == "4MB"
+    session.add(Item(name="chair"))
+    await session.commit()
+    tables = await session.scalars(text(TABLES))
+    for table in [*tables, "tests_harness.writes"]:
+        await session.execute(text(f"TRUNCATE {table} CASCADE"))
+    await session.execute(text("INSERT INTO items (name) VALUES ('table')"))
+    await session.commit()
+"""
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_what_a_pooled_connection_remembers(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver, isolation="reset")
+    (project.path / "tests/test_pooled.py").write_text(POOLED)
+    assert "4 passed" in project.run("pytest", "tests/test_pooled.py")
+
+
+TRIGGERS = """
+CREATE TABLE seeds (id int PRIMARY KEY, name varchar(20), weight float, token varchar(40))
+
+CREATE TABLE seed_log (what varchar(20))
+
+CREATE TRIGGER seeds_before BEFORE INSERT ON seeds FOR EACH ROW SET NEW.token = UUID()
+
+CREATE TRIGGER seeds_after AFTER INSERT ON seeds FOR EACH ROW INSERT INTO seed_log VALUES ('new')
+
+INSERT INTO seeds (id, name, weight) VALUES (1, 'fig', 0.1), (2, 'oak', 1.0000001)
+
+CREATE TABLE weights (id int PRIMARY KEY, weight float)
+
+INSERT INTO weights VALUES (1, 1.0000001)
+"""
+
+SEEDS = """
+import pytest
+from sqlalchemy import text
+
+STATEMENTS = [
+    "UPDATE seeds SET name = 'elm' WHERE id = 1",
+    "UPDATE weights SET weight = 1.0000004",
+    "/*!50003 CREATE TRIGGER t1 BEFORE INSERT ON items FOR EACH ROW SET NEW.name = 'changed' */",
+    "EXECUTE IMMEDIATE 'CREATE TRIGGER t2 BEFORE INSERT ON items FOR EACH ROW SET NEW.id = 7'",
+    "SET STATEMENT max_statement_time = 9 FOR CREATE INDEX by_nine ON items (description(9))",
+    "BEGIN NOT ATOMIC IF 1 THEN CREATE INDEX by_text ON items (description(8)); END IF; END",
+    "SELECT 1",
+]
+SIGHTS = [
+    "SELECT GROUP_CONCAT(name, weight + 0e0 ORDER BY id) FROM seeds",
+    "SELECT COUNT(*) FROM seed_log",
+    "SELECT weight + 0e0 FROM weights",
+    "SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE()",
+    "SELECT COUNT(DISTINCT index_name) FROM information_schema.statistics"
+    " WHERE table_schema = DATABASE() AND table_name = 'items'",
+]
+
+
+@pytest.mark.real_commits
+@pytest.mark.parametrize("statement", STATEMENTS)
+async def test_it_is_undone(engine, statement, seen={}):
+    async with engine.begin() as connection:
+        for sight in SIGHTS:
+            value = await connection.scalar(text(sight))
+            assert value == seen.setdefault(sight, value), sight
+        await connection.execute(text(statement))
+"""
+
+
+@pytest.mark.parametrize("isolation", ["reset", "savepoint"])
+def test_triggers_and_roundings_of_mariadb(generate_installed: Generate, isolation: str) -> None:
+    project = generate_installed(driver="asyncmy", isolation=isolation)
+    write_migration(project, TRIGGERS)
+    (project.path / "tests/test_seeds.py").write_text(SEEDS)
+    assert "7 passed" in project.run("pytest", "tests/test_seeds.py")
 
 
 BEYOND_TABLES = """

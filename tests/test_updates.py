@@ -314,7 +314,7 @@ def test_the_owner_s_work_survives_a_new_version(
 def release_another(released: Path, folder: Path) -> Path:
     """Return a copy of a template's repository with another version, v2.0.0."""
     git(released.parent, "clone", "--quiet", str(released), str(folder))
-    watch = folder / "template/{{ harness_path }}/watch/watch.py"
+    watch = folder / "template/{{ harness_path }}/watch/watch.py.jinja"
     owner.replace(watch, "TASK_END_TIMEOUT: Final = 0.1", "TASK_END_TIMEOUT: Final = 0.2")
     owner.append(folder / "template/src/{{ package_name }}/health.py", "# A word more.\n")
     owner.replace(folder / "template/pyproject.toml.jinja", "alembic>=1.20", "alembic>=1.21")
@@ -478,6 +478,6 @@ def test_the_newest_version_can_update_to_what_is_here(folder: Path) -> None:
         options["data"] = {name: recorded[name] for name in recorded if name[0] != "_"}
         copier.run_copy(str(template), fresh.path, vcs_ref="v9999.0.0", **options)
         got, wanted = project.files(), fresh.files()
-        for path in ("README.md", "tests/conftest.py"):  # its owner's
-            assert got.pop(path) != wanted.pop(path) or path == "README.md"
+        for path in ("AGENTS.md", "README.md", "tests/conftest.py"):  # its owner's
+            assert got.pop(path) != wanted.pop(path) or path != "tests/conftest.py"
         assert got == wanted

@@ -17,11 +17,11 @@ from typing import Final
 import pytest
 
 from ..application import PROJECT
-from .lifecycle import DATABASE, HARNESS, SPARED
+from .lifecycle import DATABASE, PLUGIN, SPARED
 from .server import Server, server_url
 
 A_DAY: Final = 24 * 60 * 60
-IMPORTED_FROM: Final = Path(__file__).parents[HARNESS.count(".") + 2]  # may be below ROOT
+IMPORTED_FROM: Final = Path(__file__).parents[PLUGIN.count(".") + 2]  # may be below ROOT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

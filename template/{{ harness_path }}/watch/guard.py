@@ -38,7 +38,7 @@ class ConnectionState:
     connections: set[GuardedConnection]  # all that are open
     thread: int = field(default_factory=threading.get_ident)
     checked_out: PoolProxiedConnection | None = None  # kept, or it would be garbage-collected
-    owner: str = ""  # who has it checked out
+    checked_out_by: str = ""
     test_has_ended: bool = False  # the test that had it checked out
 
 
@@ -89,7 +89,7 @@ class GuardedConnection:
 def connect(dialect: Dialect, args: list[Any], options: dict[str, Any]) -> Any:
     """Connect as `dialect` does, and to the end, even if who waits for it is cancelled.
 
-    A driver that is interrupted may leave a thread to a loop that is over when it has connected.
+    A driver that is interrupted may leave behind what still works when the test is over.
     """
     if not dialect.is_async:
         return dialect.connect(*args, **options)
@@ -112,8 +112,8 @@ async def close(connection: GuardedConnection) -> None:
 def describe(state: ConnectionState) -> str:
     """Return what is open of a connection, and who has opened it."""
     if statement := state.entry.info.get(STATEMENT):
-        return f"a transaction of {state.owner}, after {shorten(statement)!r}"
-    return f"a connection of {state.owner}"
+        return f"a transaction of {state.checked_out_by}, after {shorten(statement)!r}"
+    return f"a connection of {state.checked_out_by}"
 
 
 def shorten(statement: str) -> str:

@@ -33,10 +33,12 @@ def pytest_runtest_makereport(
     option = item.config.getoption
     is_short = option("tbstyle", "auto") in ("auto", "short") and not option("fulltrace", False)
     shortens = report.failed and is_short and item.config.get_verbosity() < 2
+    reported = related(call.excinfo.value) if call.excinfo else {}
+    errors = [error for error in reported.values() if isinstance(error, HarnessError)]
+    if errors:
+        HarnessError.raised.clear()  # the test has failed: others need no error at its end
     if not call.excinfo or not shortens:
         return report
-    reported = related(call.excinfo.value)
-    errors = [error for error in reported.values() if isinstance(error, HarnessError)]
     causes = {number for error in errors for number in related(error)}
 
     def shown(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:

@@ -16,6 +16,7 @@ from ..application import get_engine
 from ..database.lifecycle import SPARED
 from ..database.server import Server
 from ..errors import CommitFirstError, TransactionControlError
+from ..watch.guard import shorten
 from ..watch.tasks import create_task
 from . import statements
 from .connection import ADVICE, FIRST_ENGINE, SandboxConnection
@@ -23,10 +24,11 @@ from .driver import DriverProxy, cancel, prepare_shared
 
 WAIT_TIMEOUT: Final = 5
 """Seconds that a statement waits for the transaction, or a statement, of another task."""
-CANCEL_TIMEOUT: Final = 0.2
+STOP_TIMEOUT: Final = 0.2
 """Seconds after which the statement of a cancelled task is cancelled, too."""
 
 NOWAIT: Final = re.compile(r"\bNOWAIT\b", re.IGNORECASE)
+CALLS: Final = re.compile(r"\(|\ACALL\b", re.IGNORECASE)
 COMPARABLE_TYPES: Final = (str, int, float, list, tuple, dict)
 
 
@@ -78,18 +80,11 @@ class Sandbox:
                 try:
                     await greenlet_spawn(self._run_queue)
                 except Exception as error:
-                    raise TransactionControlError(
-                        "The sandbox's transaction is gone, or cannot be undone. Did this test end"
-                        " it by a procedure, write where no transaction is, or lose its connection?"
-                        f" {ADVICE} The database says: {error}"
-                    ) from error
+                    raise lost(error) from error
         if self._session_changed:
             await self.close()
 
-    def prepare(self) -> None:
-        """Do nothing: the sandbox is there."""
-
-    def keep(self) -> None:
+    def add(self) -> None:
         """Let tests return to what has been written until now: see `watch.shared_data.Levels`."""
         if not self._begun:
             self._queue.append(statements.BEGIN)
@@ -223,6 +218,7 @@ class Sandbox:
 
         Raises:
             CommitFirstError: it has to wait for a transaction that does not end.
+            TransactionControlError: it calls what changes the session.
         """
         self._waiting.append(text)
         try:
@@ -235,7 +231,12 @@ class Sandbox:
             if not self._begun:
                 self._begun = True  # even if this is cancelled: BEGIN goes on
                 self._execute(statements.BEGIN)
-            writes = not is_read or self._read_schema().may_write(text)
+            writes = not is_read
+            if is_read or CALLS.search(text):
+                schema = self._read_schema()
+                if reason := schema.refusal(text):
+                    raise TransactionControlError(f"{shorten(text)!r} {reason}. {ADVICE}")
+                writes = writes or schema.may_write(text)
             if writes:
                 self.writer = connection
             yield writes
@@ -273,7 +274,7 @@ class Sandbox:
     async def _stop(self) -> None:
         """Wait for the running statement; if it goes on, cancel it, then close the connection."""
         if self._running:
-            await asyncio.wait([self._running], timeout=CANCEL_TIMEOUT)
+            await asyncio.wait([self._running], timeout=STOP_TIMEOUT)
             if not self._running.done():
                 cancel(self.shared, self._server)
                 await asyncio.wait([self._running], timeout=WAIT_TIMEOUT)
@@ -301,7 +302,9 @@ class Sandbox:
                 self.call(self._read_schema().commit)
             else:
                 self._execute(statements.ROLLBACK)
-        except Exception:
+        except Exception as error:
+            if "tests_harness" in str(error):  # the savepoint
+                raise lost(error) from error
             self._execute(statements.ROLLBACK)
             raise
         finally:
@@ -335,6 +338,15 @@ class Sandbox:
                 " task, since the sandbox shows one at a time. If that task waits for this one,"
                 f" commit its transaction first. Otherwise: {ADVICE}{last}"
             ) from None
+
+
+def lost(error: Exception) -> TransactionControlError:
+    """Return what to say if the sandbox's transaction has gone, of which `error` tells."""
+    return TransactionControlError(
+        "The sandbox's transaction is gone, or cannot be undone. Did this test end it by a"
+        " procedure, write where no transaction is, or lose its connection?"
+        f" {ADVICE} The database says: {error}"
+    )
 
 
 def comparable(options: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Clones:
         if not self._is_provided:
             self.provide()
 
-    def keep(self) -> None:
+    def add(self) -> None:
         """Let tests begin with what is in the run's database now."""
         self._sources.append(self._set_aside())
         self._drop_all()

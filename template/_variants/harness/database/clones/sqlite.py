@@ -41,7 +41,7 @@ class Clones:
             self.provide()
             self._is_provided = True
 
-    def keep(self) -> None:
+    def add(self) -> None:
         """Let tests begin with what is in the run's database now."""
         name = f"{self._database.name}_{next(self._numbers)}"
         clone(self._database.server, self._database.name, name)

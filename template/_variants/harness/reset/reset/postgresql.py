@@ -54,9 +54,15 @@ NOTE_WRITES: Final = f"""
         CREATE FUNCTION {MARK}.note_write() RETURNS trigger
             LANGUAGE plpgsql SECURITY DEFINER AS $function$
         BEGIN
-            INSERT INTO {MARK}.writes VALUES (tg_relid);
+            IF tg_relid = '{MARK}.writes'::regclass THEN  -- somebody empties all that there is
+                INSERT INTO {MARK}.writes SELECT tgrelid FROM pg_trigger WHERE tgname = '{MARK}';
+            ELSE
+                INSERT INTO {MARK}.writes VALUES (tg_relid);
+            END IF;
             RETURN NULL;
         END $function$;
+        CREATE TRIGGER {MARK} AFTER TRUNCATE ON {MARK}.writes
+            EXECUTE FUNCTION {MARK}.note_write();
         FOR name IN
             SELECT format('%I.%I', nspname, relname) {USER_RELATIONS} AND relkind IN ('r', 'p')
         LOOP

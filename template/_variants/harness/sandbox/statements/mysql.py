@@ -32,17 +32,19 @@ READ: Final = re.compile(
 RAW_CONTROL: Final = re.compile(
     r"(BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO))\b", re.IGNORECASE
 )
+FOR_SESSION: Final = "is for one session, and in the sandbox all share one"
 REFUSED: Final = (
     (re.compile(r"XA\b", re.IGNORECASE), "is of two phases, and the sandbox is one transaction"),
     (
         re.compile(
-            r"((CREATE|DROP)\s+TEMPORARY|SET(?!\s+STATEMENT)(?!.*\bAUTOCOMMIT\b)|PREPARE|HANDLER)\b"
-            r"|.*((?<![\w@`])@\w|\b(GET|RELEASE|RELEASE_ALL|IS_FREE|IS_USED)_LOCKS?\s*\("
-            r"|\b(LAST_INSERT_ID|FOUND_ROWS|ROW_COUNT|LASTVAL)\s*\(|\bPREVIOUS\s+VALUE\b"
+            r"((CREATE|DROP)\s+TEMPORARY|SET(?!\s+STATEMENT)(?!.*\bAUTOCOMMIT\b)|PREPARE|HANDLER|USE"
+            r"|KILL)\b|.*((?<![\w@`])@\w|\b(GET|RELEASE|RELEASE_ALL|IS_FREE|IS_USED)_LOCKS?\s*\("
+            r"|\b(LAST_INSERT_ID|FOUND_ROWS|ROW_COUNT|LASTVAL|CONNECTION_ID)\s*\("
+            r"|\bPREVIOUS\s+VALUE\b"
             r"|@@(SESSION\s*\.\s*)?(AUTOCOMMIT|IN_TRANSACTION|LAST_INSERT_ID|IDENTITY)\b)",
             re.IGNORECASE | re.DOTALL,
         ),
-        "is for one session, and in the sandbox all share one",
+        FOR_SESSION,
     ),
     (
         # https://mariadb.com/kb/en/sql-statements-that-cause-an-implicit-commit/
@@ -51,7 +53,7 @@ REFUSED: Final = (
             r"|REPAIR|FLUSH|RESET|INSTALL|UNINSTALL|EXECUTE|SET)\b|.*/\*!",
             re.IGNORECASE | re.DOTALL,
         ),
-        "commits by itself on this database, which would end the sandbox's transaction",
+        "commits by itself here, or may do so, which would end the sandbox's transaction",
     ),
 )
 
@@ -66,6 +68,14 @@ WRITING_NAMES: Final = """
     SELECT CONCAT(LOWER(name), ending) FROM callers
 """
 """Names of what may write in a SELECT: stored functions, and views that call one."""
+ROUTINES: Final = """
+    SELECT LOWER(routine_name), COALESCE(routine_definition, '') FROM information_schema.routines
+    WHERE routine_schema = DATABASE()
+"""
+CHANGES_SESSION: Final = re.compile(
+    r"(?<![\w@`])@\w|\bGET_LOCK\s*\(|\bSET\s+(SESSION\b|@@)|\bCREATE\s+TEMPORARY\b", re.IGNORECASE
+)
+"""What of a routine's code lasts after its call."""
 NAME: Final = re.compile(r"([\w$]+|`[^`]+`)(\s*\()?")
 """A name, and the bracket that follows that of a function."""
 
@@ -89,6 +99,17 @@ class Schema:
         cursor = connection.cursor()
         cursor.execute(WRITING_NAMES)
         self._writing_names = {name for (name,) in cursor.fetchall()}
+        cursor.execute(ROUTINES)
+        code = {name: NOT_CODE.sub(keep_name, text) for name, text in cursor.fetchall()}
+        found = {name for name, text in code.items() if CHANGES_SESSION.search(text)}
+        self._changes_session = found
+        while callers := {name for name, text in code.items() if self.refusal(text)} - found:
+            found |= callers
+
+    def refusal(self, statement: str) -> str | None:
+        """Return why the sandbox cannot show what `statement` calls, if it cannot."""
+        names = {name.strip("`") for name, _ in NAME.findall(statement.lower())}
+        return FOR_SESSION if names & self._changes_session else None
 
     def may_write(self, read: str) -> bool:
         """Tell whether `read` has the name of what may write: a function, or its callers."""
@@ -99,6 +120,11 @@ class Schema:
     def commit(self) -> None:
         """Move the savepoint forward."""
         execute(self._connection, COMMIT)
+
+
+def keep_name(match: re.Match[str]) -> str:
+    """Return the replacement of a comment or a literal: a space; a name as it is."""
+    return match["name"] or " "
 
 
 def execute(connection: Any, statements: str) -> None:

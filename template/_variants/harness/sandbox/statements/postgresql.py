@@ -39,6 +39,7 @@ UNDOABLE: Final = re.compile(
 )
 """A statement of which a rollback leaves nothing. DDL is none: it may concern temporary tables, and
 types that the driver has cached."""
+FOR_SESSION: Final = "is for one session, and in the sandbox all share one"
 REFUSED: Final = (
     (re.compile(r"COPY\b", re.IGNORECASE), "speaks with the driver past the sandbox"),
     (
@@ -62,7 +63,7 @@ REFUSED: Final = (
             r'|.*\bset_config"?\s*\(.*[\s,(]f(alse)?\s*[,)}]',
             re.IGNORECASE | re.DOTALL,
         ),
-        "is for one session, and in the sandbox all share one",
+        FOR_SESSION,
     ),
 )
 
@@ -100,6 +101,16 @@ WRITING_NAMES: Final = """
 callers: functions, aggregates, operators, domains, views, policies, functional attributes.
 https://www.postgresql.org/docs/current/xfunc-volatility.html"""
 
+ROUTINES: Final = """
+    SELECT lower(proname), prosrc FROM pg_proc JOIN pg_language ON pg_language.oid = prolang
+    WHERE pg_proc.oid >= 16384 AND lanname NOT IN ('c', 'internal')
+"""
+CHANGES_SESSION: Final = re.compile(
+    r"\bpg_(try_)?advisory_(un)?lock\w*\s*\(|\bset_config\s*\([^;]*\bfalse\s*\)|\b(UN)?LISTEN\s+\w"
+    r"|\b(CREATE|INTO)\s+((LOCAL|GLOBAL)\s+)?TEMP(ORARY)?\b|\bSET\s+SESSION\b|\bpg_temp\s*\.",
+    re.IGNORECASE,
+)
+"""What of a function's code lasts after its transaction."""
 NAME: Final = re.compile(r'([\w$]+|"[^"]+"|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
 """A name or an operator, and the bracket that follows the name of a function."""
 SETTINGS: Final = """
@@ -136,7 +147,8 @@ def settings(connection: Any) -> list[str]:
     if level != "read committed":
         raise TransactionControlError(
             f"The application's connections are set to {level}; the sandbox shows READ COMMITTED."
-            " Mark tests with @pytest.mark.real_commits, or choose another isolation."
+            " Mark tests with @pytest.mark.real_commits, or choose another strategy:"
+            " `copier update --vcs-ref=:current: --ask isolation`."
         )
     query(connection, LIMITS)
     return [statement for (statement,) in query(connection, SETTINGS)]
@@ -149,6 +161,11 @@ class Schema:
         """Read it by `connection`, which has executed `setup_statements` of listeners."""
         self._connection = connection
         self._writing_names = {name for (name,) in query(connection, WRITING_NAMES)}
+        code = query(connection, ROUTINES)
+        found = {name for name, text in code if CHANGES_SESSION.search(text)}
+        self._changes_session = found
+        while callers := {name for name, text in code if self.refusal(text)} - found:
+            found |= callers
         self._constraints = query(connection, DEFERRABLE)
         deferred = {name for name, is_deferred in self._constraints if is_deferred}
         if both := deferred & {name for name, is_deferred in self._constraints if not is_deferred}:
@@ -164,6 +181,11 @@ class Schema:
                 "RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness",
             ]
         )
+
+    def refusal(self, statement: str) -> str | None:
+        """Return why the sandbox cannot show what `statement` calls, if it cannot."""
+        names = {name.strip('"') for name, bracket in NAME.findall(statement.lower()) if bracket}
+        return FOR_SESSION if names & self._changes_session else None
 
     def may_write(self, read: str) -> bool:
         """Tell whether `read` has the name of what may write: a function, or its callers."""

@@ -73,6 +73,10 @@ class Schema:
         """Read nothing."""
         self._connection = connection
 
+    def refusal(self, statement: str) -> str | None:
+        """Return None: functions cannot change the session here."""
+        return None
+
     def may_write(self, read: str) -> bool:
         """Return False: functions cannot write here."""
         return False

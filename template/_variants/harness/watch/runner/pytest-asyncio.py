@@ -24,11 +24,10 @@ def async_fixture(
 
 def describe_settings(config: pytest.Config) -> str:
     """Say what decides how long a loop lives."""
-    return (
-        f'{config.inipath} says {TESTS} = "{config.getini(TESTS)}" and'
-        f' {FIXTURES} = "{config.getini(FIXTURES)}", which must be the same; does a mark or a'
-        " fixture say another loop_scope?"
-    )
+    tests, fixtures = config.getini(TESTS), config.getini(FIXTURES)
+    if tests == fixtures:
+        return f"If it is {tests} scoped, does a mark or a fixture say another loop_scope?"
+    return f'{config.inipath} says {TESTS} = "{tests}" and {FIXTURES} = "{fixtures}": they differ.'
 
 
 def runner_tasks(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any] | None]:
