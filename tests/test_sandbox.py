@@ -598,6 +598,9 @@ OF_ONE_SESSION = [
     "LISTEN news",
     "PREPARE p AS SELECT 1",
     "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+    "SELECT take_job(7)",
+    'SELECT "take_a_job" ()',
+    "SELECT number_of_notes(), make_report()",
 ]
 WHY = "real_commits"
 
@@ -642,6 +645,13 @@ OF_ONE_SESSION = [
     "SELECT GET_LOCK('a', 0)",
     "SELECT /* ' */ release_lock ('a') -- '",
     "PREPARE p FROM 'SELECT 1'",
+    "CALL set_tenant(1)",
+    "CALL `set_a_tenant`",
+    "CALL bulk_mode",
+    "SELECT create_note('a'), take_job()",
+    "USE information_schema",
+    "SELECT CONNECTION_ID()",
+    "KILL QUERY 7",
 ]
 WHY = "is for one session"
 
@@ -780,6 +790,11 @@ SCHEMA = {
         " $$ SELECT count(*) FROM contract_notes $$",
         "CREATE FUNCTION set_tenant(id text) RETURNS void LANGUAGE plpgsql AS"
         " $$ BEGIN PERFORM set_config('app.tenant', id, true); END $$",
+        "CREATE FUNCTION take_job(id int) RETURNS bool LANGUAGE sql AS"
+        " $$ SELECT pg_try_advisory_lock(id) $$",
+        "CREATE FUNCTION take_a_job() RETURNS bool LANGUAGE sql AS $$ SELECT take_job(7) $$",
+        "CREATE FUNCTION make_report() RETURNS void LANGUAGE plpgsql AS"
+        " $$ BEGIN CREATE TEMP TABLE report AS SELECT 1; END $$",
         "CREATE VIEW view AS SELECT create_note('by a view') AS one",
         "CREATE VIEW view_of_view AS SELECT one FROM view",
         "CREATE TABLE places (id int PRIMARY KEY, place int UNIQUE DEFERRABLE)",
@@ -797,6 +812,10 @@ SCHEMA = {
         " BEGIN INSERT INTO contract_notes (text, likes) VALUES (name, 0); RETURN 1; END",
         "CREATE PROCEDURE charge()"
         " BEGIN INSERT INTO contract_notes (text, likes) VALUES ('charged', 0); COMMIT; END",
+        "CREATE PROCEDURE set_tenant(id INT) SET @tenant = id",
+        "CREATE PROCEDURE set_a_tenant() CALL set_tenant(7)",
+        "CREATE PROCEDURE bulk_mode() SET SESSION foreign_key_checks = 0",
+        "CREATE FUNCTION take_job() RETURNS INT RETURN GET_LOCK('job', 0)",
         "CREATE TABLE logs (id INT) ENGINE = MyISAM",
         "CREATE TABLE seen (id INT) ENGINE = MEMORY",
     ],
