@@ -57,27 +57,30 @@ REFUSED: Final = (
     ),
 )
 
-WRITING_NAMES: Final = """
+NAMES: Final = """
     WITH RECURSIVE callers (name, ending) AS (
         SELECT routine_name, '(' FROM information_schema.routines
-        WHERE routine_schema = DATABASE() AND routine_type = 'FUNCTION'
+        WHERE routine_schema = DATABASE() AND {condition}
+        UNION
+        SELECT routine_name, '(' FROM callers JOIN information_schema.routines
+        ON LOCATE(name, routine_definition) WHERE routine_schema = DATABASE()
         UNION
         SELECT table_name, '' FROM callers JOIN information_schema.views
         ON LOCATE(CONCAT('`', name, '`'), view_definition) WHERE table_schema = DATABASE()
     )
     SELECT CONCAT(LOWER(name), ending) FROM callers
 """
-"""Names of what may write in a SELECT: stored functions, and views that call one."""
-ROUTINES: Final = """
-    SELECT LOWER(routine_name), COALESCE(routine_definition, '') FROM information_schema.routines
-    WHERE routine_schema = DATABASE()
+"""Names of routines on a condition, and of their direct and indirect callers: routines, views."""
+MAY_WRITE: Final = "routine_type = 'FUNCTION'"
+CHANGES_SESSION: Final = r"""
+    REGEXP_REPLACE(routine_definition, '--[ \\t].*|#.*|''[^'']*''', '')
+    REGEXP '(^|[^[:alnum:]_@`])@[[:alnum:]_]|GET_LOCK *\\(|SET +(SESSION|@@)|CREATE +TEMPORARY'
 """
-CHANGES_SESSION: Final = re.compile(
-    r"(?<![\w@`])@\w|\bGET_LOCK\s*\(|\bSET\s+(SESSION\b|@@)|\bCREATE\s+TEMPORARY\b", re.IGNORECASE
-)
-"""What of a routine's code lasts after its call."""
+"""The code, without comments and literals, has what lasts after the call."""
 NAME: Final = re.compile(r"([\w$]+|`[^`]+`)(\s*\()?")
 """A name, and the bracket that follows that of a function."""
+CALL: Final = re.compile(r"CALL\s+[^\s(]+\s*\Z", re.IGNORECASE)
+"""A call without brackets."""
 
 
 def refusal(statement: str, parameters: Any) -> str | None:
@@ -97,34 +100,29 @@ class Schema:
         """Read it by `connection`."""
         self._connection = connection
         cursor = connection.cursor()
-        cursor.execute(WRITING_NAMES)
-        self._writing_names = {name for (name,) in cursor.fetchall()}
-        cursor.execute(ROUTINES)
-        code = {name: NOT_CODE.sub(keep_name, text) for name, text in cursor.fetchall()}
-        found = {name for name, text in code.items() if CHANGES_SESSION.search(text)}
-        self._changes_session = found
-        while callers := {name for name, text in code.items() if self.refusal(text)} - found:
-            found |= callers
+        cursor.execute(NAMES.format(condition=MAY_WRITE))
+        self._names_of_writing = {name for (name,) in cursor.fetchall()}
+        cursor.execute(NAMES.format(condition=CHANGES_SESSION))
+        self._names_of_changing = {name for (name,) in cursor.fetchall()}
 
     def refusal(self, statement: str) -> str | None:
         """Return why the sandbox cannot show what `statement` calls, if it cannot."""
-        names = {name.strip("`") for name, _ in NAME.findall(statement.lower())}
-        return FOR_SESSION if names & self._changes_session else None
+        statement += "(" * bool(CALL.match(statement))
+        return FOR_SESSION if self._names_of_changing & names(statement) else None
 
     def may_write(self, read: str) -> bool:
         """Tell whether `read` has the name of what may write: a function, or its callers."""
-        found = NAME.findall(read.lower())
-        names = {name.strip("`") + "(" * bool(bracket) for name, bracket in found}
-        return not names.isdisjoint(self._writing_names)
+        return bool(self._names_of_writing & names(read))
 
     def commit(self) -> None:
         """Move the savepoint forward."""
         execute(self._connection, COMMIT)
 
 
-def keep_name(match: re.Match[str]) -> str:
-    """Return the replacement of a comment or a literal: a space; a name as it is."""
-    return match["name"] or " "
+def names(statement: str) -> set[str]:
+    """Return the names in `statement`, those of routines with a bracket."""
+    found = NAME.findall(statement.lower())
+    return {name.strip("`") + "(" * bool(bracket) for name, bracket in found}
 
 
 def execute(connection: Any, statements: str) -> None:

@@ -67,10 +67,10 @@ REFUSED: Final = (
     ),
 )
 
-WRITING_NAMES: Final = """
+NAMES: Final = """
     WITH RECURSIVE functions AS (
         SELECT oid, proname FROM pg_proc
-        WHERE oid >= 16384 AND provolatile = 'v' AND prorettype <> 'trigger'::regtype
+        WHERE oid >= 16384 AND prorettype <> 'trigger'::regtype AND {condition}
         UNION
         SELECT caller.oid, caller.proname FROM functions
         JOIN pg_proc caller ON caller.oid >= 16384
@@ -97,20 +97,15 @@ WRITING_NAMES: Final = """
         JOIN pg_type ON pg_type.oid = proargtypes[0] AND typtype = 'c' WHERE pronargs = 1
     UNION SELECT lower(relname) FROM relations JOIN pg_class ON pg_class.oid = relations.oid
 """
-"""Names of what may write in a SELECT: volatile functions, and their direct and indirect
-callers: functions, aggregates, operators, domains, views, policies, functional attributes.
-https://www.postgresql.org/docs/current/xfunc-volatility.html"""
-
-ROUTINES: Final = """
-    SELECT lower(proname), prosrc FROM pg_proc JOIN pg_language ON pg_language.oid = prolang
-    WHERE pg_proc.oid >= 16384 AND lanname NOT IN ('c', 'internal')
-"""
-CHANGES_SESSION: Final = re.compile(
-    r"\bpg_(try_)?advisory_(un)?lock\w*\s*\(|\bset_config\s*\([^;]*\bfalse\s*\)|\b(UN)?LISTEN\s+\w"
-    r"|\b(CREATE|INTO)\s+((LOCAL|GLOBAL)\s+)?TEMP(ORARY)?\b|\bSET\s+SESSION\b|\bpg_temp\s*\.",
-    re.IGNORECASE,
-)
-"""What of a function's code lasts after its transaction."""
+"""Names of functions on a condition, and of their direct and indirect callers in a SELECT:
+functions, aggregates, operators, domains, views, policies, functional attributes."""
+MAY_WRITE: Final = "provolatile = 'v'"
+"""https://www.postgresql.org/docs/current/xfunc-volatility.html"""
+CHANGES_SESSION: Final = r"""prosrc ~ '(?xi) \m(
+    pg_(try_)?advisory_(un)?lock\w*\s*\( | set_config\s*\([^;]*\mfalse\s*\) | (un)?listen\s+\w
+    | (create|into)\s+((local|global)\s+)?temp(orary)?\M | set\s+session\M | pg_temp\s*\.
+)'"""
+"""The code has what lasts after the transaction."""
 NAME: Final = re.compile(r'([\w$]+|"[^"]+"|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
 """A name or an operator, and the bracket that follows the name of a function."""
 SETTINGS: Final = """
@@ -160,12 +155,10 @@ class Schema:
     def __init__(self, connection: Any, setup_statements: Iterable[str]) -> None:
         """Read it by `connection`, which has executed `setup_statements` of listeners."""
         self._connection = connection
-        self._writing_names = {name for (name,) in query(connection, WRITING_NAMES)}
-        code = query(connection, ROUTINES)
-        found = {name for name, text in code if CHANGES_SESSION.search(text)}
-        self._changes_session = found
-        while callers := {name for name, text in code if self.refusal(text)} - found:
-            found |= callers
+        of_writing = query(connection, NAMES.format(condition=MAY_WRITE))
+        of_changing = query(connection, NAMES.format(condition=CHANGES_SESSION))
+        self._names_of_writing = {name for (name,) in of_writing}
+        self._names_of_changing = {name for (name,) in of_changing}
         self._constraints = query(connection, DEFERRABLE)
         deferred = {name for name, is_deferred in self._constraints if is_deferred}
         if both := deferred & {name for name, is_deferred in self._constraints if not is_deferred}:
@@ -184,14 +177,11 @@ class Schema:
 
     def refusal(self, statement: str) -> str | None:
         """Return why the sandbox cannot show what `statement` calls, if it cannot."""
-        names = {name.strip('"') for name, bracket in NAME.findall(statement.lower()) if bracket}
-        return FOR_SESSION if names & self._changes_session else None
+        return FOR_SESSION if self._names_of_changing & names(statement) else None
 
     def may_write(self, read: str) -> bool:
         """Tell whether `read` has the name of what may write: a function, or its callers."""
-        found = NAME.findall(read.lower())
-        names = {name.strip('"') + "(" * bool(bracket) for name, bracket in found}
-        return not names.isdisjoint(self._writing_names)
+        return bool(self._names_of_writing & names(read))
 
     def commit(self) -> None:
         """Move the savepoint forward.
@@ -205,6 +195,12 @@ class Schema:
         if self._constraints:
             self._connection.cursor().execute(CHECK)  # its errors are those that SQLAlchemy knows
         execute(self._connection, self._commit)
+
+
+def names(statement: str) -> set[str]:
+    """Return the names in `statement`, those of functions with a bracket."""
+    found = NAME.findall(statement.lower())
+    return {name.strip('"') + "(" * bool(bracket) for name, bracket in found}
 
 
 def execute(connection: Any, statements: str) -> None:
