@@ -43,7 +43,7 @@ class Item(Base):
     name: Mapped[str] = mapped_column(String(100), unique=True)
     description: Mapped[str | None] = mapped_column(String(1000))
 
-    # `raise`: whoever needs them loads them, since attributes cannot await the database.
+    # `raise`: who needs them loads them (`selectinload`); attributes cannot await the database.
     reviews: Mapped[list[Review]] = relationship(
         order_by=Review.id, lazy="raise", passive_deletes="all"
     )

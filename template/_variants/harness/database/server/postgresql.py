@@ -84,8 +84,8 @@ class Server:
     """A server, and the databases on it that the harness creates."""
 
     created: ClassVar[set[str]] = set()
-    """Names of databases that this process has created, so it may drop them without a look inside.
-    Shared by all instances, of which a process may have several."""
+    """Names of databases that this process has created, by whichever instance: it may drop them
+    without a look inside."""
 
     def __init__(self, url: URL, package: str, process: str) -> None:
         """Connect to the server at `url`.
