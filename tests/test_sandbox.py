@@ -11,7 +11,7 @@ import asyncio
 import re
 
 import pytest
-from sqlalchemy import event, func, insert, select, text
+from sqlalchemy import MetaData, event, func, insert, inspect, select, text
 from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -570,6 +570,13 @@ async def test_what_must_not_be_in_a_transaction(engine):
     assert await count(engine) == 0
 
 
+async def test_a_function_that_only_seems_to_change_the_session(engine):
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT harmless('7')")) == 0
+        setting = text("SELECT set_config('app.tenant', :value, :local), :other")
+        await connection.execute(setting, {"value": "7", "local": True, "other": "1"})
+
+
 async def test_a_setting_holds_the_sandbox(engine):
     async with engine.connect() as connection:
         await connection.execute(text("SELECT set_config('app.tenant', '7', true)"))
@@ -599,6 +606,16 @@ OF_ONE_SESSION = [
     "PREPARE p AS SELECT 1",
     "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
     "SELECT take_job(7)",
+    "DO $$ BEGIN PERFORM pg_advisory_lock(7); END $$",
+    "DO $$ BEGIN SET app.tenant = 'acme'; END $$",
+    "DO $$ BEGIN EXECUTE 'listen ' || 'jobs'; END $$",
+    "SELECT set_config('app.tenant', '7', 'off')",
+    "SELECT set_config('app.tenant', '7', 1 = 0), set_config('app.user', '7', true)",
+    "SELECT set_tenant_for_long('7')",
+    "SELECT take_a_job_at_once()",
+    "SELECT pg_backend_pid()",
+    "CALL commit_by_itself()",
+    "CLUSTER",
     'SELECT "take_a_job" ()',
     "SELECT number_of_notes(), make_report()",
 ]
@@ -700,10 +717,27 @@ async def test_a_deferred_foreign_key(engine):
         await connection.execute(insert(Note).values(id=1, text="a"))
         await connection.commit()
         await connection.execute(insert(replies).values(note_id=2))
-        with pytest.raises(IntegrityError, match="FOREIGN KEY constraint failed"):
+        with pytest.raises(IntegrityError, match="FOREIGN KEY constraint failed") as failure:
             await connection.commit()
+        assert failure.value.orig.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY"
         await connection.rollback()
         assert len((await connection.execute(select(replies))).all()) == 1
+
+
+async def test_tables_are_looked_for_and_created(engine):
+    extra = Table("extra", MetaData(), Column("id", Integer, primary_key=True))
+    async with engine.begin() as connection:
+        assert not await connection.run_sync(lambda sync: inspect(sync).has_table("extra"))
+        await connection.run_sync(extra.metadata.create_all)
+        await connection.run_sync(lambda sync: Table("extra", MetaData(), autoload_with=sync))
+
+
+async def test_reads_with_names_that_mean_something_else(engine):
+    async with engine.connect() as one, engine.connect() as other:
+        await one.execute(text("SELECT temp.id FROM contract_notes AS temp"))
+        await one.execute(text("WITH w AS (SELECT replace('a', 'b', 'c')) SELECT * FROM w"))
+        await other.execute(insert(Note).values(text="a"))
+
 
 async def test_a_table_with_the_name_of_a_function(engine):
     async with engine.begin() as connection:
@@ -792,6 +826,16 @@ SCHEMA = {
         " $$ BEGIN PERFORM set_config('app.tenant', id, true); END $$",
         "CREATE FUNCTION take_job(id int) RETURNS bool LANGUAGE sql AS"
         " $$ SELECT pg_try_advisory_lock(id) $$",
+        "CREATE FUNCTION take_a_job_at_once() RETURNS bool LANGUAGE sql"
+        " BEGIN ATOMIC SELECT pg_try_advisory_lock(7); END",
+        "CREATE FUNCTION set_tenant_for_long(id text, how bool DEFAULT false) RETURNS void"
+        " LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('app.tenant', id, how); END $$",
+        "CREATE PROCEDURE commit_by_itself() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$",
+        "CREATE FUNCTION harmless(id text) RETURNS int LANGUAGE plpgsql AS $$"
+        " DECLARE temp int; BEGIN -- LISTEN, or pg_advisory_lock(1)\n"
+        " SELECT count(*) INTO temp FROM places; FOR listen IN 1..2 LOOP NULL; END LOOP;"
+        " PERFORM set_config('app.tenant', coalesce(id, 'false')::text, /* not false) */ true);"
+        " IF temp < 0 THEN RAISE 'do not create temporary users'; END IF; RETURN temp; END $$",
         "CREATE FUNCTION take_a_job() RETURNS bool LANGUAGE sql AS $$ SELECT take_job(7) $$",
         "CREATE FUNCTION make_report() RETURNS void LANGUAGE plpgsql AS"
         " $$ BEGIN CREATE TEMP TABLE report AS SELECT 1; END $$",

@@ -190,11 +190,10 @@ class Sandbox:
             )
         return DriverProxy(self, is_first=False)
 
-    def note_change(self, *, of_schema: bool) -> None:
-        """Note that the session, or also the schema, may have changed."""
+    def note_change(self) -> None:
+        """Note that the session, or the schema, may have changed."""
         self._session_changed = True
-        if of_schema:
-            self._schema = None
+        self._schema = None
 
     def _read_schema(self) -> statements.Schema:
         """Return what is known of the schema; read it first if it may have changed."""

@@ -83,7 +83,7 @@ CALL: Final = re.compile(r"CALL\s+[^\s(]+\s*\Z", re.IGNORECASE)
 """A call without brackets."""
 
 
-def refusal(statement: str, parameters: Any) -> str | None:
+def refusal(statement: str, _whole: str, _parameters: Any) -> str | None:
     """Return why the sandbox cannot show the effects of `statement`, if it cannot."""
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 

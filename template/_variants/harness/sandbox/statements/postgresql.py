@@ -59,13 +59,17 @@ REFUSED: Final = (
         re.compile(
             r"(SET(?!\s+(LOCAL|CONSTRAINTS))|RESET|DECLARE|PREPARE|DEALLOCATE|DISCARD|LISTEN|UNLISTEN"
             r"|CREATE\s+((LOCAL|GLOBAL)\s+)?TEMP\w*|SELECT\b.*\bINTO\s+((LOCAL|GLOBAL)\s+)?TEMP\w*)\b"
-            r'|.*\b(pg_(try_)?advisory_(un)?lock\w*|currval|lastval)"?\s*\(|.*\bpg_temp\s*\.'
-            r'|.*\bset_config"?\s*\(.*[\s,(]f(alse)?\s*[,)}]',
+            r'|.*\b(pg_(try_)?advisory_(un)?lock\w*|currval|lastval|pg_backend_pid)"?\s*\('
+            r"|.*\bpg_temp\s*\.",
             re.IGNORECASE | re.DOTALL,
         ),
         FOR_SESSION,
     ),
 )
+
+CAUSED_BY_TRANSACTION: Final = {"25001", "2D000", "55P04"}
+"""Codes of errors that a transaction causes, for what follows on: a statement that is not possible
+in one, a COMMIT in a procedure, and the use of a new value of an enum."""
 
 NAMES: Final = """
     WITH RECURSIVE functions AS (
@@ -89,6 +93,8 @@ NAMES: Final = """
     UNION SELECT lower(pg_proc.proname) || '(' FROM functions JOIN pg_aggregate
         ON functions.oid IN (aggtransfn, aggfinalfn) JOIN pg_proc ON pg_proc.oid = aggfnoid
     UNION SELECT oprname FROM functions JOIN pg_operator ON oprcode = functions.oid
+    UNION SELECT lower(typname) FROM functions JOIN pg_cast ON castfunc = functions.oid
+        JOIN pg_type ON pg_type.oid IN (castsource, casttarget) AND pg_type.oid >= 16384
     UNION SELECT lower(typname) FROM functions
         JOIN pg_depend ON refclassid = 'pg_proc'::regclass AND refobjid = functions.oid
         JOIN pg_constraint ON classid = 'pg_constraint'::regclass AND objid = pg_constraint.oid
@@ -98,14 +104,25 @@ NAMES: Final = """
     UNION SELECT lower(relname) FROM relations JOIN pg_class ON pg_class.oid = relations.oid
 """
 """Names of functions on a condition, and of their direct and indirect callers in a SELECT:
-functions, aggregates, operators, domains, views, policies, functional attributes."""
+functions, aggregates, operators, casts, domains, views, policies, functional attributes."""
 MAY_WRITE: Final = "provolatile = 'v'"
 """https://www.postgresql.org/docs/current/xfunc-volatility.html"""
-CHANGES_SESSION: Final = r"""prosrc ~ '(?xi) \m(
-    pg_(try_)?advisory_(un)?lock\w*\s*\( | set_config\s*\([^;]*\mfalse\s*\) | (un)?listen\s+\w
-    | (create|into)\s+((local|global)\s+)?temp(orary)?\M | set\s+session\M | pg_temp\s*\.
-)'"""
-"""The code has what lasts after the transaction."""
+ROUTINES: Final = """
+    SELECT pg_proc.oid::bigint, coalesce(pg_get_function_sqlbody(pg_proc.oid), prosrc) FROM pg_proc
+    JOIN pg_language ON pg_language.oid = prolang
+    WHERE pg_proc.oid >= 16384 AND lanname NOT IN ('c', 'internal')
+"""
+COMMENT: Final = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+LOCAL_SETTING: Final = re.compile(
+    r'\bset_config"?\s*\((?:(?!set_config)[^;])*?,\s*true\s*\)', re.IGNORECASE
+)
+CHANGES_SESSION: Final = re.compile(
+    r"\b(pg_(try_)?advisory_(un)?lock|set_config\b|create\s+((local|global)\s+)?temp(orary)?\s+table\b"
+    r"|pg_temp\s*\.)|(^|[;']|\b(begin|then|else|loop)\b)\s*"
+    r"((un)?listen\s+[\w']|set\s+(?!(local|constraints|transaction)\b)\w)",
+    re.IGNORECASE,
+)
+"""Code that has effects which outlive its transaction."""
 NAME: Final = re.compile(r'([\w$]+|"[^"]+"|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
 """A name or an operator, and the bracket that follows the name of a function."""
 SETTINGS: Final = """
@@ -118,6 +135,7 @@ LIMITS: Final = """
     AND name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 """What lifts the limits that would end the sandbox, which is one transaction."""
+DO: Final = re.compile(r"DO\b", re.IGNORECASE)
 SETTING: Final = re.compile(r"\s*(SET|SELECT)\b", re.IGNORECASE)
 DEFERRABLE: Final = """
     SELECT format('%I.%I', nspname, conname), condeferred
@@ -125,11 +143,26 @@ DEFERRABLE: Final = """
 """
 
 
-def refusal(statement: str, parameters: Any) -> str | None:
-    """Return why the sandbox cannot show the effects of `statement`, if it cannot."""
-    if "set_config" in statement.lower():
-        statement = f"{statement} {parameters}"  # one of which tells how long the setting lasts
+def refusal(statement: str, whole: str, parameters: Any) -> str | None:
+    """Return why the sandbox cannot show the effects of `statement`, if it cannot.
+
+    Args:
+        statement: one of the statements of `whole`, without comments and literals.
+        whole: what is executed.
+        parameters: of it.
+    """
+    if "set_config" in LOCAL_SETTING.sub("", statement).lower():
+        lasts = str(parameters)  # one tells how long the setting does
+        if "False" in lasts or "True" not in lasts:
+            return FOR_SESSION
+    if DO.match(statement) and changes_session(whole):
+        return FOR_SESSION
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
+
+
+def changes_session(code: str) -> bool:
+    """Tell whether `code` has effects that outlive its transaction."""
+    return bool(CHANGES_SESSION.search(LOCAL_SETTING.sub("", COMMENT.sub(" ", code))))
 
 
 def settings(connection: Any) -> list[str]:
@@ -155,10 +188,11 @@ class Schema:
     def __init__(self, connection: Any, setup_statements: Iterable[str]) -> None:
         """Read it by `connection`, which has executed `setup_statements` of listeners."""
         self._connection = connection
-        of_writing = query(connection, NAMES.format(condition=MAY_WRITE))
-        of_changing = query(connection, NAMES.format(condition=CHANGES_SESSION))
-        self._names_of_writing = {name for (name,) in of_writing}
-        self._names_of_changing = {name for (name,) in of_changing}
+        self._names_of_writing = read_names(connection, MAY_WRITE)
+        routines = query(connection, ROUTINES)
+        changing = [str(oid) for oid, code in routines if changes_session(code)]
+        of_changing = f"oid IN ({', '.join(changing)})"
+        self._names_of_changing = read_names(connection, of_changing) if changing else set()
         self._constraints = query(connection, DEFERRABLE)
         deferred = {name for name, is_deferred in self._constraints if is_deferred}
         if both := deferred & {name for name, is_deferred in self._constraints if not is_deferred}:
@@ -195,6 +229,11 @@ class Schema:
         if self._constraints:
             self._connection.cursor().execute(CHECK)  # its errors are those that SQLAlchemy knows
         execute(self._connection, self._commit)
+
+
+def read_names(connection: Any, condition: str) -> set[str]:
+    """Return the names of functions on this `condition`, and of their callers."""
+    return {name for (name,) in query(connection, NAMES.format(condition=condition))}
 
 
 def names(statement: str) -> set[str]:

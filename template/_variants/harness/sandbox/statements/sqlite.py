@@ -22,7 +22,7 @@ NOT_CODE: Final = re.compile(
 """Comments, literals, and names in quotes."""
 READ: Final = re.compile(
     r"(SELECT|VALUES|EXPLAIN|PRAGMA(?!.*=)"
-    r"|BEGIN(?!\s+(IMMEDIATE|EXCLUSIVE))|WITH(?!.*\b(INSERT|UPDATE|DELETE|REPLACE)\b))\b",
+    r"|BEGIN(?!\s+(IMMEDIATE|EXCLUSIVE))|WITH(?!.*\b(INSERT|UPDATE|DELETE|REPLACE(?!\s*\())\b))\b",
     re.IGNORECASE | re.DOTALL,
 )
 """A statement that neither writes nor locks."""
@@ -42,7 +42,8 @@ REFUSED: Final = (
     ),
     (
         re.compile(
-            r"CREATE\s+TEMP\w*\b|.*(\btemp\s*\.|\b(last_insert_rowid|changes|total_changes)\s*\(\s*\))"
+            r"CREATE\s+TEMP\w*\b|.*(\b(FROM|JOIN|INTO|UPDATE|TABLE|VIEW|INDEX|TRIGGER|EXISTS)\s+temp\s*\."
+            r"|\b(last_insert_rowid|changes|total_changes)\s*\(\s*\))"
             r"|PRAGMA\s+(\w+\.)?(\w+\s*=|(?!\w+_(list|info|xinfo|check)\b|quick_check\b)\w+\s*\()",
             re.IGNORECASE | re.DOTALL,
         ),
@@ -56,7 +57,7 @@ REFUSED: Final = (
 )
 
 
-def refusal(statement: str, parameters: Any) -> str | None:
+def refusal(statement: str, _whole: str, _parameters: Any) -> str | None:
     """Return why the sandbox cannot show the effects of `statement`, if it cannot."""
     return next((reason for pattern, reason in REFUSED if pattern.match(statement)), None)
 
@@ -90,7 +91,10 @@ class Schema:
         cursor = self._connection.cursor()
         cursor.execute(CHECK)
         if cursor.fetchone():
-            raise sqlite3.IntegrityError("FOREIGN KEY constraint failed")
+            error = sqlite3.IntegrityError("FOREIGN KEY constraint failed")
+            error.sqlite_errorcode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+            error.sqlite_errorname = "SQLITE_CONSTRAINT_FOREIGNKEY"
+            raise error
         execute(self._connection, COMMIT)
 
 
