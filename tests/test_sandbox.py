@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from tests.harness.sandbox import sandbox
 from tests.harness.errors import CommitFirstError, TransactionControlError
 from tests.harness.contract.example_app import SLOW, Note
+from tests.harness.watch.runner import async_fixture
 
 
 async def count(engine):
@@ -799,6 +800,23 @@ async def test_several_statements_at_once(engine, harness_sandbox):
 """
 
 FUNCTIONS = """
+made = []
+
+
+@async_fixture("module")
+async def shared(session_factory):
+    made.append("shared")
+    async with session_factory.begin() as session:
+        session.add(Note(text="shared"))
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_a_function_leaves_shared_data_as_they_are(shared, engine, attempt):
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT create_note('a')"))
+        assert await connection.scalar(select(func.count()).select_from(Note)) == 2
+    assert made == ["shared"]
+
 
 async def test_a_function_that_writes(engine):
     async with engine.connect() as one, engine.connect() as other:
