@@ -803,19 +803,20 @@ FUNCTIONS = """
 made = []
 
 
-@async_fixture("module")
+@async_fixture("class")
 async def shared(session_factory):
     made.append("shared")
     async with session_factory.begin() as session:
         session.add(Note(text="shared"))
 
 
-@pytest.mark.parametrize("attempt", [1, 2])
-async def test_a_function_leaves_shared_data_as_they_are(shared, engine, attempt):
-    async with engine.begin() as connection:
-        await connection.execute(text("SELECT create_note('a')"))
-        assert await connection.scalar(select(func.count()).select_from(Note)) == 2
-    assert made == ["shared"]
+class TestSharedData:
+    @pytest.mark.parametrize("attempt", [1, 2])
+    async def test_a_function_leaves_them_as_they_are(self, shared, engine, attempt):
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT create_note('a')"))
+            assert await connection.scalar(select(func.count()).select_from(Note)) == 2
+        assert made == ["shared"]
 
 
 async def test_a_function_that_writes(engine):
