@@ -578,6 +578,17 @@ async def test_a_function_that_only_seems_to_change_the_session(engine):
         await connection.execute(setting, {"value": "7", "local": True, "other": "1"})
 
 
+async def test_a_failure_after_a_savepoint_was_released(engine, session):
+    async with session.begin_nested():
+        session.add(Note(text="a"))
+    with pytest.raises(DBAPIError):
+        await session.execute(text("SELECT 1 / 0"))
+    async with engine.begin() as connection:
+        await connection.execute(insert(Note).values(text="b"))
+    await session.rollback()
+    assert (await session.scalars(select(Note.text))).all() == ["b"]
+
+
 async def test_a_setting_holds_the_sandbox(engine):
     async with engine.connect() as connection:
         await connection.execute(text("SELECT set_config('app.tenant', '7', true)"))
