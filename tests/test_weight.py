@@ -13,10 +13,10 @@ from .conftest import Generate
 
 LIGHT = {"private_server": False}
 BUDGET: list[tuple[Combination, dict[str, Any], int]] = [
-    (Combination("asyncpg", "savepoint"), {}, 4662),
-    (Combination("asyncpg", "savepoint"), LIGHT, 4298),
-    (Combination("asyncmy", "savepoint"), {}, 4615),
-    (Combination("aiosqlite", "savepoint"), {}, 4038),
+    (Combination("asyncpg", "savepoint"), {}, 4665),
+    (Combination("asyncpg", "savepoint"), LIGHT, 4301),
+    (Combination("asyncmy", "savepoint"), {}, 4618),
+    (Combination("aiosqlite", "savepoint"), {}, 4041),
     (Combination("asyncpg", "reset"), {}, 4135),
     (Combination("asyncpg", "clone"), {}, 3590),
     (Combination("asyncpg", "create_drop"), {}, 2950),
