@@ -26,7 +26,7 @@ SERVER_OBJECT_HINT: Final = (
 )
 
 TEST_TABLES: Final = MetaData()
-"""Tables that only tests need; they are created beside the application's."""
+"""Tables of the contract's tests, if they run; they are created beside the application's."""
 
 
 def create_schema(database: Database) -> None:

@@ -12,7 +12,7 @@ from .lifecycle import Database
 from .thread import outside_loops
 
 TEST_TABLES: Final = MetaData()
-"""Tables that only tests need; they are created beside the application's."""
+"""Tables of the contract's tests, if they run; they are created beside the application's."""
 
 
 def create_schema(database: Database) -> None:

@@ -26,7 +26,7 @@ def describe_settings(config: pytest.Config) -> str:
     """Say what decides how long a loop lives."""
     tests, fixtures = config.getini(TESTS), config.getini(FIXTURES)
     if tests == fixtures:
-        return f"If it is {tests} scoped, does a mark or a fixture say another loop_scope?"
+        return f"The loop scope is {tests}, for tests and fixtures: does a mark say another?"
     return f'{config.inipath} says {TESTS} = "{tests}" and {FIXTURES} = "{fixtures}": they differ.'
 
 
