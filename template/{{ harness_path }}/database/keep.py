@@ -21,7 +21,7 @@ from .lifecycle import DATABASE, PLUGIN, SPARED
 from .server import Server, server_url
 
 A_DAY: Final = 24 * 60 * 60
-IMPORTED_FROM: Final = Path(__file__).parents[PLUGIN.count(".") + 2]  # may be below ROOT
+IMPORTED_FROM: Final = Path(__file__).parents[PLUGIN.count(".") + 2]  # where `-m` finds it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

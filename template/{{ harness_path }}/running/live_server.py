@@ -35,7 +35,7 @@ class LiveServer:
         """Serve `app`, once that is asked for, and add to `errors` what its requests raise."""
         self._app = app
         self._errors = errors
-        self._uvicorn: Any = None  # while it runs; an application may be served by another
+        self._uvicorn: Any = None  # once it is started; it need not be installed before
         self._is_closed = threading.Event()
         self._watchdog = threading.Thread(target=self._answer_while_blocked, daemon=True)
 

@@ -22,7 +22,7 @@ def create_task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
 
 
 def other_tasks(loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
-    """Return all tasks but the current one, others that run tests, and the harness's.
+    """Return all tasks but the current one, the test runner's, and the harness's.
 
     They are those of the running loop, or of `loop`.
     """

@@ -1,4 +1,4 @@
-"""The strategy `savepoint`: a test's writes are never committed, and cost nothing to undo.
+"""The strategy `savepoint`: a test's writes are rolled back, which costs nothing.
 
 All connections of a test share one real connection, in a sandbox (sandbox/) that behaves like the
 database: the application commits, rolls back and fails as in production. What the sandbox cannot
