@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from tests.harness.sandbox import sandbox
 from tests.harness.errors import CommitFirstError, TransactionControlError
 from tests.harness.contract.example_app import SLOW, Note
+from tests.harness.watch.guard import shorten
 from tests.harness.watch.runner import async_fixture
 
 
@@ -793,8 +794,9 @@ REFUSED = """
 @pytest.mark.parametrize("statement", OF_ONE_SESSION)
 async def test_what_is_of_one_session(engine, statement):
     async with engine.connect() as connection:
-        with pytest.raises(TransactionControlError, match=WHY):
+        with pytest.raises(TransactionControlError, match=WHY) as refused:
             await connection.exec_driver_sql(statement)
+        assert repr(shorten(statement)) in str(refused.value)  # as it was sent
         await connection.rollback()
     assert await count(engine) == 0
 """

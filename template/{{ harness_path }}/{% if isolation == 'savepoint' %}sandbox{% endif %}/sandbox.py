@@ -204,12 +204,15 @@ class Sandbox:
         return self._schema
 
     @contextmanager
-    def turn(self, connection: SandboxConnection, text: str, *, is_read: bool) -> Iterator[bool]:
+    def turn(
+        self, connection: SandboxConnection, statement: str, code: str, *, is_read: bool
+    ) -> Iterator[bool]:
         """Hold the shared connection for one statement of `connection`.
 
         Args:
             connection: whose statement it is.
-            text: the statement.
+            statement: as it is sent.
+            code: the statement without comments and literals.
             is_read: it only reads, unless it calls a function that writes.
 
         Yields:
@@ -219,11 +222,11 @@ class Sandbox:
             CommitFirstError: it has to wait for a transaction that does not end.
             TransactionControlError: it calls what changes the session.
         """
-        self._waiting.append(text)
+        self._waiting.append(statement)
         try:
-            await_only(self._wait_for_writer(connection, text))
+            await_only(self._wait_for_writer(connection, code))
         finally:
-            self._waiting.remove(text)
+            self._waiting.remove(statement)
         try:
             if self._queue:
                 self.call(self._run_queue)
@@ -231,11 +234,11 @@ class Sandbox:
                 self._begun = True  # even if this is cancelled: BEGIN goes on
                 self._execute(statements.BEGIN)
             writes = not is_read
-            if is_read or CALLS.search(text):
+            if is_read or CALLS.search(code):
                 schema = self._read_schema()
-                if reason := schema.refusal(text):
-                    raise TransactionControlError(f"{shorten(text)!r} {reason}. {ADVICE}")
-                writes = writes or schema.may_write(text)
+                if reason := schema.refusal(code):
+                    raise TransactionControlError(f"{shorten(statement)!r} {reason}. {ADVICE}")
+                writes = writes or schema.may_write(code)
             if writes:
                 self.writer = connection
             yield writes
@@ -253,7 +256,7 @@ class Sandbox:
         if one does."""
         lock = "the sandbox, for one transaction at a time"
         held = [self.writer.statement] if self.writer else []
-        return [[text, lock, *held] for text in self._waiting]
+        return [[statement, lock, *held] for statement in self._waiting]
 
     def _leave_turn_to_recovery(self) -> None:
         """Keep the lock: `_recover` releases it when the cancelled statement has ended.
@@ -310,14 +313,14 @@ class Sandbox:
             self.writer = None
             self._lock.notify_all()
 
-    async def _wait_for_writer(self, connection: SandboxConnection, text: str) -> None:
+    async def _wait_for_writer(self, connection: SandboxConnection, code: str) -> None:
         try:
             async with asyncio.timeout(WAIT_TIMEOUT):
                 await self._lock.acquire()
                 try:
                     while (writer := self.writer) and writer is not connection:
                         writer.refuse_endless_wait()
-                        if NOWAIT.search(text):
+                        if NOWAIT.search(code):
                             raise TransactionControlError(
                                 "NOWAIT may fail or not while another transaction writes, and the"
                                 f" sandbox shows one at a time. {ADVICE}"
