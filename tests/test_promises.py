@@ -124,7 +124,7 @@ BROKEN = [
     pytest.param(
         Combination(isolation="reset"),
         "isolation.py",
-        "            was_remade = harness_reset.return_to_last()\n",
+        "            was_remade = harness_reset.return_to_level()\n",
         "            was_remade = False\n",
         "TestCommit",
         id="nothing is reset",
@@ -252,9 +252,14 @@ def is_ready(engine):
 IN_ANY_STRATEGY = """
 import asyncio
 
+import threading
+import time
+from contextlib import suppress
+
 import pytest
 from my_app.careless import is_ready
 from sqlalchemy import insert, select, text
+from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.testclient import TestClient
 from tests.harness.contract.example_app import Note
 
@@ -287,6 +292,29 @@ async def test_task_left_running(session_factory):
 
 async def test_task_is_cancelled():
     assert kept[-1].cancelled()
+
+
+async def test_timer_left_running(session_factory):
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.2, lambda: kept.append(loop.create_task(go_on(session_factory))))
+
+
+async def test_while_the_timer_ends():
+    await asyncio.sleep(0.4)
+
+
+def read_later(url):
+    time.sleep(0.2)
+    with suppress(Exception):
+        asyncio.run(read(create_async_engine(url)))
+
+
+async def test_thread_left_running(engine):
+    threading.Thread(target=read_later, args=[engine.url]).start()
+
+
+async def test_while_the_thread_ends():
+    await asyncio.sleep(0.4)
 
 
 async def test_task_of_others_left_running():
@@ -364,6 +392,14 @@ NOTICED = {
     "test_task_left_running": (
         r"LeakError: This test has left open\nE? +\* the task go_on at tests/test_breaches\.py:"
         r"\d+\. Await it, or cancel it\."
+    ),
+    "test_while_the_timer_ends": (
+        r"OutsideTestError: tests/test_breaches\.py::test_timer_left_running has begun, by a timer"
+        r" or in a thread, what now uses the database, at go_on at tests/test_breaches\.py:"
+    ),
+    "test_while_the_thread_ends": (
+        r"OutsideTestError: An earlier test, or a fixture of a wider scope, has begun, by a timer"
+        r" or in a thread, what now uses the database, at read at tests/test_breaches\.py:"
     ),
     "test_task_of_others_left_running": (
         r"\* the task sleep \(-o asyncio_debug=true tells who has started it\)\. Await it, or"

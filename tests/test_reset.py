@@ -397,6 +397,41 @@ def test_what_is_beyond_tables(generate_installed: Generate, isolation: str) -> 
     project.run("pytest", "tests/test_beyond.py", TEST_DATABASE_URL=server)
 
 
+SETTINGS_OF_THE_DATABASE = """
+import pytest
+from sqlalchemy import text
+
+SET = {"timezone": "Asia/Tokyo", "search_path": '"$user", public, pg_catalog', "app.region": "it's"}
+
+
+@pytest.mark.parametrize("name", SET)
+async def test_it_is_set(engine, name):
+    async with engine.connect() as connection:
+        assert await connection.scalar(text(f"SHOW {name}")) == SET[name]
+        assert await connection.scalar(text("SHOW lock_timeout")) == "5s"
+"""
+
+SET_FOR_THE_DATABASE = """
+DO $$ DECLARE setting text; BEGIN
+    FOREACH setting IN ARRAY ARRAY[
+        $_$timezone = 'Asia/Tokyo'$_$, $_$search_path = "$user", public, pg_catalog$_$,
+        $_$app.region = 'it''s'$_$, $_$lock_timeout = 0$_$
+    ] LOOP
+        EXECUTE format('ALTER DATABASE %I SET ', current_database()) || setting;
+    END LOOP;
+END $$
+"""
+
+
+@pytest.mark.parametrize("isolation", ["savepoint", "clone"])
+def test_what_migrations_set_for_the_database(generate_installed: Generate, isolation: str) -> None:
+    project = generate_installed(isolation=isolation)
+    write_migration(project, SET_FOR_THE_DATABASE)
+    (project.path / "tests/test_set.py").write_text(SETTINGS_OF_THE_DATABASE)
+    project.run("pytest", "tests/test_set.py")
+    project.run("pytest", "tests/test_set.py")  # in a database that is a copy of a copy
+
+
 def test_migrations_that_create_a_role(generate_installed: Generate) -> None:
     server = require_server("postgresql")
     project = generate_installed(isolation="create_drop")

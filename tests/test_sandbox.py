@@ -572,6 +572,14 @@ async def test_what_must_not_be_in_a_transaction(engine):
     assert await count(engine) == 0
 
 
+async def test_a_text_that_sounds_like_a_flag(engine):
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("SELECT set_config('app.tenant', :tenant, :is_local)"),
+            {"tenant": "False Bay", "is_local": True},
+        )
+
+
 async def test_a_function_that_only_seems_to_change_the_session(engine):
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT harmless('7')")) == 0
@@ -626,6 +634,9 @@ OF_ONE_SESSION = [
     "SELECT set_config('app.tenant', '7', 1 = 0), set_config('app.user', '7', true)",
     "SELECT set_tenant_for_long('7')",
     "SELECT take_a_job_at_once()",
+    "SELECT take_a_job_by_another()",
+    "DO $$ BEGIN PERFORM take_job(7); END $$",
+    "SELECT setval('contract_notes_id_seq', 7)",
     "SELECT pg_backend_pid()",
     "CALL commit_by_itself()",
     "CLUSTER",
@@ -683,7 +694,7 @@ OF_ONE_SESSION = [
     "SELECT CONNECTION_ID()",
     "KILL QUERY 7",
 ]
-WHY = "is for one session"
+WHY = "one session|is not undone by a rollback"
 
 
 async def test_a_table_that_is_not_transactional(engine):
@@ -860,6 +871,8 @@ SCHEMA = {
         " $$ SELECT pg_try_advisory_lock(id) $$",
         "CREATE FUNCTION take_a_job_at_once() RETURNS bool LANGUAGE sql"
         " BEGIN ATOMIC SELECT pg_try_advisory_lock(7); END",
+        "CREATE FUNCTION take_a_job_by_another() RETURNS bool LANGUAGE sql"
+        " BEGIN ATOMIC SELECT take_job(7); END",
         "CREATE FUNCTION set_tenant_for_long(id text, how bool DEFAULT false) RETURNS void"
         " LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('app.tenant', id, how); END $$",
         "CREATE PROCEDURE commit_by_itself() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$",

@@ -102,6 +102,14 @@ async def test_change(town, session_factory, client):
     assert "changed country" in await read(session_factory)
 
 
+@pytest.fixture(scope="module")
+def asks(request):
+    return request.getfixturevalue("town")
+
+
+async def test_asks(asks): ...
+
+
 @pytest.mark.parametrize("attempt", range(3))
 async def test_delete(country, session_factory, attempt):
     async with session_factory() as session:
@@ -142,6 +150,10 @@ class TestHouses:
             await connection.execute(text(ALTER))
 
     async def test_after(self, houses): ...
+
+
+async def test_asks_again(asks, session_factory):
+    assert {*asks} <= {*await read(session_factory)}
 
 
 @pytest.fixture(scope="module")

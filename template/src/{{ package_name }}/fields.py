@@ -1,4 +1,4 @@
-"""What the bodies of requests are made of: what is refused here is a 422, not a server error."""
+"""Types for fields of requests: what is refused here is a 422, not a server error."""
 
 from typing import Annotated
 

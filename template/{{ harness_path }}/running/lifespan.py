@@ -26,7 +26,7 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     to_app, from_app = asyncio.Queue[Message](), asyncio.Queue[Message]()
     scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
     task = asyncio.create_task(app(scope, to_app.get, from_app.put), name=HARNESS_TASK)
-    finished: Message = {"type": "finished"}  # whatever it says or raises, it has by then
+    finished: Message = {"type": "finished"}  # so that nobody waits for an application that is gone
     task.add_done_callback(lambda _: from_app.put_nowait(finished))
 
     async def tell(message: str) -> None:

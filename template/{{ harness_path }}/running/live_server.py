@@ -99,7 +99,7 @@ class LiveServer:
             self._errors.append(error)  # and uvicorn need not log it
 
     def _answer_while_blocked(self) -> None:
-        """Answer in a thread who calls while the test blocks the loop: both would wait for ever."""
+        """In a thread, answer clients while the test blocks the loop: it might wait for them."""
         waited = 0
         with selectors.DefaultSelector() as pending:
             pending.register(self._socket, selectors.EVENT_READ)

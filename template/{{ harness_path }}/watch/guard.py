@@ -71,19 +71,17 @@ class GuardedConnection:
 
     def close(self) -> None:
         """Close the connection, on the loop where it works."""
-        self.terminate()
-
-    def terminate(self) -> None:
-        """Close the connection, on the loop where it works."""
         self.state.connections.discard(self)
         loop = self.state.loop
-        close = getattr(self.guarded, "terminate", self.guarded.close)
+        end = getattr(self.guarded, "terminate", self.guarded.close)
         if loop is None or loop is running_loop():
-            close()
+            end()
         elif loop.is_closed():
             ABANDONED.append(self.guarded)
         else:
-            asyncio.run_coroutine_threadsafe(greenlet_spawn(close), loop)
+            asyncio.run_coroutine_threadsafe(greenlet_spawn(end), loop)
+
+    terminate = close
 
 
 def connect(dialect: Dialect, args: list[Any], options: dict[str, Any]) -> Any:

@@ -47,7 +47,8 @@ def pytest_runtest_makereport(
         comes_of_harness = not related(excinfo.value).keys().isdisjoint(map(id, errors))
         if comes_of_harness or id(excinfo.value) in causes:
             return own
-        return frames[frames.index(own[0]) :] if own else frames  # it is only in a group with one
+        # Another error, in a group with one of the harness.
+        return frames[frames.index(own[0]) :] if own else frames
 
     if errors:
         are_several = len(reported) > len(errors) or len({*map(str, errors)}) > 1

@@ -4,10 +4,11 @@ import asyncio
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from traceback import walk_tb
+from traceback import walk_stack, walk_tb
 from types import FrameType
 from typing import Any, Final
 from unittest import TestCase
@@ -58,9 +59,14 @@ class Who:
         """Whether it is a fixture that outlives its test."""
         return any(fixture.scope != "function" for fixture in self._fixtures)
 
+    @property
+    def test(self) -> str:
+        """The test, and its phase."""
+        return os.environ.get("PYTEST_CURRENT_TEST", "an import")
+
     def __str__(self) -> str:
         """Return the test, the fixture, and the line of this project."""
-        who = os.environ.get("PYTEST_CURRENT_TEST", "an import")
+        who = self.test
         if self.fixture:
             who = f"the fixture {self.fixture.argname!r} for {who}"
         return f"{who}, {place}" if (place := self.place) else who
@@ -143,6 +149,14 @@ def frames_of(task: asyncio.Task[Any]) -> list[FrameType]:
         frames.insert(0, frame)
         coroutine = coroutine.cr_await
     return frames
+
+
+def frames_of_other_threads() -> set[FrameType]:
+    """Return the frames of this project's code that are at work in other threads."""
+    current = threading.get_ident()
+    threads = [frame for thread, frame in sys._current_frames().items() if thread != current]
+    frames = (frame for innermost in threads for frame, _ in walk_stack(innermost))
+    return {frame for frame in frames if is_project_code(frame.f_code.co_filename)}
 
 
 def stack() -> Iterator[FrameType]:

@@ -42,8 +42,8 @@ def refuse_shared_data(config: pytest.Config) -> None:
     Raises:
         HarnessError: it has.
     """
-    if shared_data := str(config.stash[SHARED_DATA]):
+    if fixtures := config.stash[SHARED_DATA].fixtures:
         raise HarnessError(
-            f"The data of {shared_data} is in the sandbox, where a test with real commits does not"
+            f"The data of {fixtures} is in the sandbox, where a test with real commits does not"
             " see it. Arrange the data in the test, or in a function-scoped fixture."
         )

@@ -28,7 +28,7 @@ STOP_TIMEOUT: Final = 0.2
 """Seconds after which the statement of a cancelled task is cancelled, too."""
 
 NOWAIT: Final = re.compile(r"\bNOWAIT\b", re.IGNORECASE)
-CALLS: Final = re.compile(r"\(|\ACALL\b", re.IGNORECASE)
+CALLS: Final = re.compile(r"\(|\A(CALL|DO)\b", re.IGNORECASE)
 COMPARABLE_TYPES: Final = (str, int, float, list, tuple, dict)
 
 
@@ -76,7 +76,7 @@ class Sandbox:
             self.writer = None
             is_as_arranged = bool(self._queue)  # nobody has used it since data were arranged
             if self._begun and (SPARED or not is_as_arranged):
-                self.return_to_last()
+                self.return_to_level()
                 try:
                     await greenlet_spawn(self._run_queue)
                 except Exception as error:
@@ -84,7 +84,7 @@ class Sandbox:
         if self._session_changed:
             await self.close()
 
-    def add(self) -> None:
+    def add_level(self) -> None:
         """Let tests return to what has been written until now: see `watch.shared_data.Levels`."""
         if not self._begun:
             self._queue.append(statements.BEGIN)
@@ -93,7 +93,7 @@ class Sandbox:
         self._session_changed = False
         self._queue.append(statements.KEEP.format(level=len(self._levels)))
 
-    def return_to_last(self) -> None:
+    def return_to_level(self) -> None:
         """Undo what has been written since the last level, or all if there is none.
 
         With `--keep-database`, all is committed instead, so that it can be looked at.
@@ -107,11 +107,11 @@ class Sandbox:
             self._queue.append(statements.END)
             self._begun = False
 
-    def remove_last(self) -> None:
+    def remove_level(self) -> None:
         """Undo the last level, and what has been written since."""
         if self._levels:  # it may be lost
             self._session_changed |= self._levels.pop()
-        self.return_to_last()
+        self.return_to_level()
 
     def _run_queue(self) -> None:
         while self._queue:
@@ -236,7 +236,7 @@ class Sandbox:
             writes = not is_read
             if is_read or CALLS.search(code):
                 schema = self._read_schema()
-                if reason := schema.refusal(code):
+                if reason := schema.refusal(code, statement):
                     raise TransactionControlError(f"{shorten(statement)!r} {reason}. {ADVICE}")
                 writes = writes or schema.may_write(code)
             if writes:

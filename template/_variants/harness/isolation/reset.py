@@ -44,7 +44,7 @@ async def harness_isolation(
         await close_changed(harness_watch)
         was_remade = True  # also if it was not possible without that
         try:
-            was_remade = harness_reset.return_to_last()
+            was_remade = harness_reset.return_to_level()
         finally:
             if was_remade:
                 await harness_watch.close_connections()

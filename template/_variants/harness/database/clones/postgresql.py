@@ -42,7 +42,7 @@ class Clones:
 
     def provide(self) -> None:
         """Make a new clone the run's database."""
-        self.return_to_last()
+        self.return_to_level()
         self._create_in_advance()
         try:
             new = self._clones.popleft().result()
@@ -62,20 +62,20 @@ class Clones:
         if not self._is_provided:
             self.provide()
 
-    def add(self) -> None:
+    def add_level(self) -> None:
         """Let tests begin with what is in the run's database now."""
         self._sources.append(self._set_aside())
         self._drop_all()
         self._create_all_in_advance()
 
-    def return_to_last(self) -> None:
+    def return_to_level(self) -> None:
         """Discard the run's database, if there is one."""
         if self._is_provided:
             self.discard()
 
-    def remove_last(self) -> None:
+    def remove_level(self) -> None:
         """Let tests begin with what was there before the last level."""
-        self.return_to_last()
+        self.return_to_level()
         self._drop_all()
         self._executor.submit(self._server.drop, self._sources.pop())
         self._create_all_in_advance()

@@ -41,18 +41,18 @@ class Clones:
             self.provide()
             self._is_provided = True
 
-    def add(self) -> None:
+    def add_level(self) -> None:
         """Let tests begin with what is in the run's database now."""
         name = f"{self._database.name}_{next(self._numbers)}"
         clone(self._database.server, self._database.name, name)
         self._sources.append(name)
         self.discard()
 
-    def return_to_last(self) -> None:
+    def return_to_level(self) -> None:
         """Discard the run's database."""
         self.discard()
 
-    def remove_last(self) -> None:
+    def remove_level(self) -> None:
         """Let tests begin with what was there before the last level."""
         self._database.server.drop(self._sources.pop())
         self.discard()

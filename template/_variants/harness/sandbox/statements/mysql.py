@@ -33,16 +33,21 @@ RAW_CONTROL: Final = re.compile(
     r"(BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK(?!(\s+WORK)?\s+TO))\b", re.IGNORECASE
 )
 FOR_SESSION: Final = "is for one session, and in the sandbox all share one"
+OUTLASTING: Final = "has effects beyond its transaction, and in the sandbox all share one session"
 REFUSED: Final = (
+    (re.compile(r".*\bSETVAL\s*\(", re.IGNORECASE | re.DOTALL), "is not undone by a rollback"),
     (re.compile(r"XA\b", re.IGNORECASE), "is of two phases, and the sandbox is one transaction"),
     (
         re.compile(
-            r"((CREATE|DROP)\s+TEMPORARY|SET(?!\s+STATEMENT)(?!.*\bAUTOCOMMIT\b)|PREPARE|HANDLER|USE"
-            r"|KILL)\b|.*((?<![\w@`])@\w|\b(GET|RELEASE|RELEASE_ALL|IS_FREE|IS_USED)_LOCKS?\s*\("
-            r"|\b(LAST_INSERT_ID|FOUND_ROWS|ROW_COUNT|LASTVAL|CONNECTION_ID)\s*\("
-            r"|\bPREVIOUS\s+VALUE\b"
-            r"|@@(SESSION\s*\.\s*)?(AUTOCOMMIT|IN_TRANSACTION|LAST_INSERT_ID|IDENTITY)\b)",
-            re.IGNORECASE | re.DOTALL,
+            r"""( (CREATE|DROP) \s+ TEMPORARY | PREPARE | HANDLER | USE | KILL
+                | SET (?! \s+ STATEMENT ) (?! .* \b AUTOCOMMIT \b )
+                ) \b
+              | .* ( (?<! [\w@`] ) @\w                            # a variable of the user's
+                   | @@ (SESSION\s*\.\s*)? (AUTOCOMMIT|IN_TRANSACTION|LAST_INSERT_ID|IDENTITY) \b
+                   | \b (GET|RELEASE|RELEASE_ALL|IS_FREE|IS_USED)_LOCKS? \s* \(
+                   | \b (LAST_INSERT_ID|FOUND_ROWS|ROW_COUNT|LASTVAL|CONNECTION_ID) \s* \(
+                   | \b PREVIOUS \s+ VALUE \b )""",
+            re.IGNORECASE | re.DOTALL | re.VERBOSE,
         ),
         FOR_SESSION,
     ),
@@ -74,7 +79,8 @@ NAMES: Final = """
 MAY_WRITE: Final = "routine_type = 'FUNCTION'"
 CHANGES_SESSION: Final = r"""
     REGEXP_REPLACE(routine_definition, '--[ \\t].*|#.*|''[^'']*''', '')
-    REGEXP '(^|[^[:alnum:]_@`])@[[:alnum:]_]|GET_LOCK *\\(|SET +(SESSION|@@)|CREATE +TEMPORARY'
+    REGEXP '(^|[^[:alnum:]_@`])@[[:alnum:]_]|(GET_LOCK|SETVAL) *\\(|SET +(SESSION|@@)'
+        '|CREATE +TEMPORARY'
 """
 """The code, without comments and literals, has what lasts after the call."""
 NAME: Final = re.compile(r"([\w$]+|`[^`]+`)(\s*\()?")
@@ -105,10 +111,10 @@ class Schema:
         cursor.execute(NAMES.format(condition=CHANGES_SESSION))
         self._names_of_changing = {name for (name,) in cursor.fetchall()}
 
-    def refusal(self, statement: str) -> str | None:
-        """Return why the sandbox cannot show what `statement` calls, if it cannot."""
-        statement += "(" * bool(CALL.match(statement))
-        return FOR_SESSION if self._names_of_changing & names(statement) else None
+    def refusal(self, code: str, _whole: str) -> str | None:
+        """Return why the sandbox cannot show what `code` calls, if it cannot."""
+        code += "(" * bool(CALL.match(code))
+        return OUTLASTING if self._names_of_changing & names(code) else None
 
     def may_write(self, read: str) -> bool:
         """Tell whether `read` has the name of what may write: a function, or its callers."""

@@ -23,10 +23,17 @@ NOT_CODE: Final = re.compile(
 )
 """Comments, literals, and names in quotes."""
 READ: Final = re.compile(
-    r"(SELECT|VALUES|TABLE|SHOW|EXPLAIN(?!.*\bANALY[SZ]E)|WITH(?!.*\b(INSERT|UPDATE|DELETE|MERGE)\b))\b"
-    r"(?!.*(\bINTO\b|\bFOR\s+(NO\s+KEY\s+)?UPDATE\b|\bFOR\s+(KEY\s+)?SHARE\b|U&|"
-    r'\b(set_config|setval|lo_\w+|lowrite|pg_notify|pg_(try_)?advisory\w*|\w+_to_xml\w*)"?\s*\())',
-    re.IGNORECASE | re.DOTALL,
+    r"""( SELECT | VALUES | TABLE | SHOW
+        | EXPLAIN (?! .* \b ANALY[SZ]E )
+        | WITH (?! .* \b (INSERT|UPDATE|DELETE|MERGE) \b )
+        ) \b
+        (?! .* ( \b INTO \b                                       # creates a table
+               | \b FOR \s+ ( (NO\s+KEY\s+)? UPDATE | (KEY\s+)? SHARE ) \b
+               | U&                                               # a name with escapes
+               | \b ( set_config | setval | lo_\w+ | lowrite | pg_notify
+                    | pg_(try_)?advisory\w* | \w+_to_xml\w* ) "? \s* \(
+               ) )""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 """A statement that neither writes nor locks, if it calls no function that does."""
 RAW_CONTROL: Final = re.compile(
@@ -40,8 +47,10 @@ UNDOABLE: Final = re.compile(
 """A statement of which a rollback leaves nothing. DDL is none: it may concern temporary tables, and
 types that the driver has cached."""
 FOR_SESSION: Final = "is for one session, and in the sandbox all share one"
+OUTLASTING: Final = "has effects beyond its transaction, and in the sandbox all share one session"
 REFUSED: Final = (
-    (re.compile(r"COPY\b", re.IGNORECASE), "speaks with the driver past the sandbox"),
+    (re.compile(r'.*\bsetval"?\s*\(', re.IGNORECASE | re.DOTALL), "is not undone by a rollback"),
+    (re.compile(r"COPY\b", re.IGNORECASE), "transfers data past SQLAlchemy and the sandbox"),
     (
         re.compile(
             r"(CREATE|DROP)\b.*\bINDEX\s+CONCURRENTLY\b|REINDEX\b.*\bCONCURRENTLY\b|VACUUM\b"
@@ -57,11 +66,14 @@ REFUSED: Final = (
     ),
     (
         re.compile(
-            r"(SET(?!\s+(LOCAL|CONSTRAINTS))|RESET|DECLARE|PREPARE|DEALLOCATE|DISCARD|LISTEN|UNLISTEN"
-            r"|CREATE\s+((LOCAL|GLOBAL)\s+)?TEMP\w*|SELECT\b.*\bINTO\s+((LOCAL|GLOBAL)\s+)?TEMP\w*)\b"
-            r'|.*\b(pg_(try_)?advisory_(un)?lock\w*|currval|lastval|pg_backend_pid)"?\s*\('
-            r"|.*\bpg_temp\s*\.",
-            re.IGNORECASE | re.DOTALL,
+            r"""( SET (?! \s+ (LOCAL|CONSTRAINTS) ) | RESET
+                | DECLARE | PREPARE | DEALLOCATE | DISCARD | LISTEN | UNLISTEN
+                | ( CREATE | SELECT \b .* \b INTO ) \s+ ((LOCAL|GLOBAL)\s+)? TEMP\w*
+                ) \b
+              | .* \b ( pg_(try_)?advisory_(un)?lock\w* | currval | lastval | pg_backend_pid )
+                "? \s* \(
+              | .* \b pg_temp \s* \.""",
+            re.IGNORECASE | re.DOTALL | re.VERBOSE,
         ),
         FOR_SESSION,
     ),
@@ -75,36 +87,38 @@ NAMES: Final = """
     WITH RECURSIVE functions AS (
         SELECT oid, proname FROM pg_proc
         WHERE oid >= 16384 AND prorettype <> 'trigger'::regtype AND {condition}
-        UNION
+        UNION  -- their callers
         SELECT caller.oid, caller.proname FROM functions
         JOIN pg_proc caller ON caller.oid >= 16384
-        AND strpos(lower(caller.prosrc), lower(functions.proname)) > 0
-    ), relations AS (
+        AND strpos(
+            lower(coalesce(pg_get_function_sqlbody(caller.oid), caller.prosrc)),
+            lower(functions.proname)
+        ) > 0
+    ), relations AS (  -- views that call them, or whose tables have policies that do
         SELECT coalesce(ev_class, polrelid) AS oid FROM functions
         JOIN pg_depend ON refclassid = 'pg_proc'::regclass AND refobjid = functions.oid
         LEFT JOIN pg_rewrite ON classid = 'pg_rewrite'::regclass AND objid = pg_rewrite.oid
         LEFT JOIN pg_policy ON classid = 'pg_policy'::regclass AND objid = pg_policy.oid
-        UNION
+        UNION  -- views of views
         SELECT ev_class FROM relations
         JOIN pg_depend ON refclassid = 'pg_class'::regclass AND refobjid = relations.oid
         JOIN pg_rewrite ON classid = 'pg_rewrite'::regclass AND objid = pg_rewrite.oid
     )
     SELECT lower(proname) || '(' FROM functions
-    UNION SELECT lower(pg_proc.proname) || '(' FROM functions JOIN pg_aggregate
+    UNION SELECT lower(pg_proc.proname) || '(' FROM functions JOIN pg_aggregate  -- aggregates
         ON functions.oid IN (aggtransfn, aggfinalfn) JOIN pg_proc ON pg_proc.oid = aggfnoid
-    UNION SELECT oprname FROM functions JOIN pg_operator ON oprcode = functions.oid
-    UNION SELECT lower(typname) FROM functions JOIN pg_cast ON castfunc = functions.oid
+    UNION SELECT oprname FROM functions JOIN pg_operator ON oprcode = functions.oid  -- operators
+    UNION SELECT lower(typname) FROM functions JOIN pg_cast ON castfunc = functions.oid  -- casts
         JOIN pg_type ON pg_type.oid IN (castsource, casttarget) AND pg_type.oid >= 16384
-    UNION SELECT lower(typname) FROM functions
+    UNION SELECT lower(typname) FROM functions  -- domains, by their constraints
         JOIN pg_depend ON refclassid = 'pg_proc'::regclass AND refobjid = functions.oid
         JOIN pg_constraint ON classid = 'pg_constraint'::regclass AND objid = pg_constraint.oid
         JOIN pg_type ON pg_type.oid = contypid
-    UNION SELECT lower(pg_proc.proname) FROM functions JOIN pg_proc USING (oid)
+    UNION SELECT lower(pg_proc.proname) FROM functions JOIN pg_proc USING (oid)  -- row.function
         JOIN pg_type ON pg_type.oid = proargtypes[0] AND typtype = 'c' WHERE pronargs = 1
     UNION SELECT lower(relname) FROM relations JOIN pg_class ON pg_class.oid = relations.oid
 """
-"""Names of functions on a condition, and of their direct and indirect callers in a SELECT:
-functions, aggregates, operators, casts, domains, views, policies, functional attributes."""
+"""Names of functions on a condition, and of what calls them, directly or not, in a SELECT."""
 MAY_WRITE: Final = "provolatile = 'v'"
 """https://www.postgresql.org/docs/current/xfunc-volatility.html"""
 ROUTINES: Final = """
@@ -117,10 +131,11 @@ LOCAL_SETTING: Final = re.compile(
     r'\bset_config"?\s*\((?:(?!set_config)[^;])*?,\s*true\s*\)', re.IGNORECASE
 )
 CHANGES_SESSION: Final = re.compile(
-    r"\b(pg_(try_)?advisory_(un)?lock|set_config\b|create\s+((local|global)\s+)?temp(orary)?\s+table\b"
-    r"|pg_temp\s*\.)|(^|[;']|\b(begin|then|else|loop)\b)\s*"
-    r"((un)?listen\s+[\w']|set\s+(?!(local|constraints|transaction)\b)\w)",
-    re.IGNORECASE,
+    r"""\b ( pg_(try_)?advisory_(un)?lock | set_config \b | setval \b | pg_temp \s* \.
+           | create \s+ ((local|global)\s+)? temp(orary)? \s+ table \b )
+      | ( ^ | [;'] | \b (begin|then|else|loop) \b ) \s*         # where a statement begins
+        ( (un)?listen \s+ [\w'] | set \s+ (?! (local|constraints|transaction) \b ) \w )""",
+    re.IGNORECASE | re.VERBOSE,
 )
 """Code that has effects which outlive its transaction."""
 NAME: Final = re.compile(r'([\w$]+|"[^"]+"|[-+*/<>=~!@#%^&|?]+)(\s*\()?')
@@ -152,8 +167,8 @@ def refusal(statement: str, whole: str, parameters: Any) -> str | None:
         parameters: of it.
     """
     if "set_config" in LOCAL_SETTING.sub("", statement).lower():
-        lasts = str(parameters)  # one tells how long the setting does
-        if "False" in lasts or "True" not in lasts:
+        values = parameters.values() if isinstance(parameters, dict) else parameters or ()
+        if {value for value in values if isinstance(value, bool)} != {True}:  # is_local
             return FOR_SESSION
     if DO.match(statement) and changes_session(whole):
         return FOR_SESSION
@@ -209,9 +224,10 @@ class Schema:
             ]
         )
 
-    def refusal(self, statement: str) -> str | None:
-        """Return why the sandbox cannot show what `statement` calls, if it cannot."""
-        return FOR_SESSION if self._names_of_changing & names(statement) else None
+    def refusal(self, code: str, whole: str) -> str | None:
+        """Return why the sandbox cannot show what `code` calls, if it cannot; see `refusal`."""
+        called = names(whole if DO.match(code) else code)
+        return OUTLASTING if self._names_of_changing & called else None
 
     def may_write(self, read: str) -> bool:
         """Tell whether `read` has the name of what may write: a function, or its callers."""

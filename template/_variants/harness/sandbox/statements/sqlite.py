@@ -42,10 +42,12 @@ REFUSED: Final = (
     ),
     (
         re.compile(
-            r"CREATE\s+TEMP\w*\b|.*(\b(FROM|JOIN|INTO|UPDATE|TABLE|VIEW|INDEX|TRIGGER|EXISTS)\s+temp\s*\."
-            r"|\b(last_insert_rowid|changes|total_changes)\s*\(\s*\))"
-            r"|PRAGMA\s+(\w+\.)?(\w+\s*=|(?!\w+_(list|info|xinfo|check)\b|quick_check\b)\w+\s*\()",
-            re.IGNORECASE | re.DOTALL,
+            r"""CREATE \s+ TEMP\w* \b
+              | .* \b ( (FROM|JOIN|INTO|UPDATE|TABLE|VIEW|INDEX|TRIGGER|EXISTS) \s+ temp \s* \.
+                     | (last_insert_rowid|changes|total_changes) \s* \( \s* \) )
+              | PRAGMA \s+ (\w+\.)?                             # that sets, and does not only ask
+                ( \w+ \s* = | (?! \w+_(list|info|xinfo|check) \b | quick_check \b ) \w+ \s* \( )""",
+            re.IGNORECASE | re.DOTALL | re.VERBOSE,
         ),
         "is for one session, and in the sandbox all share one",
     ),
@@ -74,7 +76,7 @@ class Schema:
         """Read nothing."""
         self._connection = connection
 
-    def refusal(self, statement: str) -> str | None:
+    def refusal(self, _code: str, _whole: str) -> str | None:
         """Return None: functions cannot change the session here."""
         return None
 

@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from ..answers import LOOP_SCOPE
 
-TESTS = "asyncio_default_test_loop_scope"
-FIXTURES = "asyncio_default_fixture_loop_scope"
+TEST_SCOPE: Final = "asyncio_default_test_loop_scope"
+FIXTURE_SCOPE: Final = "asyncio_default_fixture_loop_scope"
 DEBUG: Final = "-o asyncio_debug=true"
 """What turns asyncio's debug mode on."""
 
@@ -24,10 +24,13 @@ def async_fixture(
 
 def describe_settings(config: pytest.Config) -> str:
     """Say what decides how long a loop lives."""
-    tests, fixtures = config.getini(TESTS), config.getini(FIXTURES)
+    tests, fixtures = config.getini(TEST_SCOPE), config.getini(FIXTURE_SCOPE)
     if tests == fixtures:
         return f"The loop scope is {tests}, for tests and fixtures: does a mark say another?"
-    return f'{config.inipath} says {TESTS} = "{tests}" and {FIXTURES} = "{fixtures}": they differ.'
+    return (
+        f'{config.inipath} says {TEST_SCOPE} = "{tests}" and {FIXTURE_SCOPE} = "{fixtures}": they'
+        " differ."
+    )
 
 
 def runner_tasks(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[Any] | None]:
