@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, MetaData, event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from ..application import MIGRATIONS, ROOT, VARIABLES, alembic_config
+from ..application import MIGRATIONS, ROOT, SETTING, alembic_config
 from ..errors import HarnessError
 from .lifecycle import Database
 from .thread import outside_loops
@@ -68,7 +68,7 @@ def refuse_other_databases(database: Database) -> Iterator[None]:
             raise HarnessError(
                 f"{MIGRATIONS.relative_to(ROOT)}/env.py connects to another database than that of"
                 " the tests, which is refused. Let it read the address from the application's"
-                f" settings, and these from {VARIABLES}, which nothing else may set."
+                f" settings, and these from {SETTING}, which nothing else may set."
             )
 
     engines = set[Engine]()
