@@ -110,6 +110,26 @@ def test_a_database_that_is_not_there(generate_installed: Generate, driver: str)
     assert "hunter2" not in output
 
 
+PAGE = """
+from fastapi.responses import HTMLResponse
+from my_app.main import create_app
+
+
+def test_errors_are_problems_where_answers_are_none():
+    app = create_app()
+    app.add_api_route("/page", lambda: "", response_class=HTMLResponse)
+    responses = app.openapi()["paths"]["/page"]["get"]["responses"]
+    assert [*responses["200"]["content"]] == ["text/html"]
+    assert [*responses["default"]["content"]] == ["application/problem+json"]
+"""
+
+
+def test_the_document_of_routes_with_other_media_types(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite")
+    (project.path / "tests/test_page.py").write_text(PAGE)
+    project.run("pytest", "tests/test_page.py")
+
+
 def test_logs(generate_installed: Generate) -> None:
     """A line for each request and one for its error, as JSON, with the id and without secrets."""
     project = generate_installed()

@@ -265,10 +265,64 @@ def test_an_error_of_the_harness_is_one_screen(
         rows = sum(-(-len(line) // COLUMNS) or 1 for line in report.splitlines())
         # What was taken from a group is shown in it, too.
         assert rows <= (2 * ROWS if title == "test_unwrapped_group" else ROWS), report
+        assert "traceback entries are hidden" not in report, report
         assert not re.search(r"site-packages/(?!_pytest/outcomes)|tests/harness/", report), report
     for option in options:
         for title, report in reports(project.run(*command, option, exit_code=1)).items():
             assert title not in SHOWN or re.search(r"tests/harness/[\w/]+\.py\b", report), option
+
+
+WAITS = """
+from my_app.models import Item
+
+
+async def test_waits(session, client):
+    session.add(Item(name="a"))
+    await session.flush()
+    await client.post("/items", json={"name": "a"})  # of the test
+"""
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "aiosqlite"])
+def test_a_lock_that_the_test_holds_is_one_screen(
+    generate_installed: Generate, driver: str
+) -> None:
+    project = generate_installed(driver=driver, isolation="reset")
+    (project.path / "tests/test_waits.py").write_text(WAITS)
+    (report,) = reports(project.run("pytest", "tests/test_waits.py", exit_code=1)).values()
+    says = (
+        "# of the test",
+        "lock",
+        "Commit first. Still open: a transaction of tests/test_waits.py::",
+    )
+    assert re.search("(?i)" + "(.|\n)*".join(map(re.escape, says)), report), report
+    assert len(report.splitlines()) <= 2 * ROWS, report
+
+
+FORGETFUL = """
+async def test_forgets(client):
+    response = client.get("/items")
+    assert response.status_code == 200
+
+
+async def test_others(client):
+    assert (await client.get("/items")).status_code == 200
+
+
+def test_forgets_last(client):
+    response = client.get("/items")
+    assert response.status_code == 200
+"""
+
+
+def test_a_forgotten_await_fails_its_test_alone(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite")
+    (project.path / "tests/test_forgetful.py").write_text(FORGETFUL)
+    output = project.run("pytest", "tests/test_forgetful.py", exit_code=1)
+    assert [*reports(output)] == ["test_forgets", "test_forgets_last"]
+    for report in reports(output).values():
+        assert "AsyncClient.get was called without `await`." in report
+    assert "never awaited" not in output
 
 
 def test_a_missing_setting_is_one_line_of_each_file(generate_installed: Generate) -> None:

@@ -20,6 +20,8 @@ from .who import running_loop
 
 STATEMENT: Final = "tests.harness: last statement"
 """Where a connection's `info` has the last statement of an open transaction."""
+COMMIT_FIRST: Final = "Commit first. Still open: "
+"""How a note begins on an error that such a transaction may have caused."""
 
 UNWANTED: Final[set[asyncio.Task[Any]]] = set()
 """Tasks that connect for somebody who has been cancelled."""

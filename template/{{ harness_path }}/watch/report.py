@@ -4,12 +4,15 @@ Otherwise the message would stand below sixty lines of SQLAlchemy's and the harn
 which explain nothing. `-vv`, `--tb=long` and `--full-trace` show them, and a debugger has them.
 """
 
+import inspect
 from collections.abc import Generator
+from traceback import walk_tb
 from typing import Any
 
 import pytest
 
 from ..errors import HarnessError
+from .guard import COMMIT_FIRST
 from .who import is_project_code
 
 
@@ -29,12 +32,14 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Shorten the report of an error that the harness has raised or caused, not the error."""
+    if call.excinfo:
+        close_unawaited(call.excinfo.value)
     report = yield
     option = item.config.getoption
     is_short = option("tbstyle", "auto") in ("auto", "short") and not option("fulltrace", False)
     shortens = report.failed and is_short and item.config.get_verbosity() < 2
     reported = related(call.excinfo.value) if call.excinfo else {}
-    errors = [error for error in reported.values() if isinstance(error, HarnessError)]
+    errors = [error for error in reported.values() if is_of_harness(error)]
     if errors:
         HarnessError.raised.clear()  # the test has failed: others need no error at its end
     if not call.excinfo or not shortens:
@@ -55,7 +60,27 @@ def pytest_runtest_makereport(
         report.longrepr = call.excinfo.getrepr(
             option("showlocals", False), style="short", tbfilter=shown, chain=are_several
         )
+        for traceback, _, _ in report.longrepr.chain:
+            traceback.extraline = None  # that frames are hidden
     return report
+
+
+def is_of_harness(error: BaseException) -> bool:
+    """Tell whether the harness has raised `error`, or explains it."""
+    notes = getattr(error, "__notes__", ())
+    return isinstance(error, HarnessError) or any(note.startswith(COMMIT_FIRST) for note in notes)
+
+
+def close_unawaited(error: BaseException) -> None:
+    """Close coroutines that the code that `error` ends was to await, and say so.
+
+    Otherwise Python would warn of each when it is garbage-collected, in another test.
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        for value in [*frame.f_locals.values()]:
+            if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == "CORO_CREATED":
+                error.add_note(f"{value.__qualname__} was called without `await`.")
+                value.close()
 
 
 def related(error: BaseException) -> dict[int, BaseException]:
