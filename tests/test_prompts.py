@@ -18,6 +18,8 @@ YES, NO = "y", "n"
 ERASE = "\x15"  # Ctrl-U
 INTERRUPT = "\x03"
 
+COLUMNS = 80
+
 NAMELESS = len(DIALOGUE) - 1
 """How many questions there are for who gives no name: the e-mail address is not asked for."""
 
@@ -105,6 +107,14 @@ def test_what_is_not_as_recommended_may_be_so_by_default(
     copier.run_copy(str(template), tmp_path / "asked", quiet=True)
     copier.run_copy(str(template), tmp_path / "defaults", quiet=True, defaults=True)
     assert answers(tmp_path / "asked") == answers(tmp_path / "defaults")
+
+
+def test_the_titles_of_prompts_fit_a_terminal(template: Path) -> None:
+    questions = yaml.safe_load((template / "copier.yml").read_text()).values()
+    asked = [each for each in questions if isinstance(each, dict) and "help" in each]
+    titles = [each["help"].splitlines()[0] for each in asked]
+    assert titles
+    assert [title for title in titles if len("?? ") + len(title) > COLUMNS] == []
 
 
 def test_an_invalid_name_cannot_be_entered(
