@@ -105,8 +105,8 @@ async def list_items(
 @router.get("/{item_id}", response_model=ItemWithReviews, responses=problems(404))
 async def read_item(item_id: Id, session: SessionDep) -> Item:
     """Read one item with its reviews."""
-    # Loaded here: when the response is made of the item, nobody can await the database. Without
-    # `lazy="raise"` in the model, that would be the error `MissingGreenlet`.
+    # Loaded here: when the response is made of the item, nobody can await the database. To load
+    # them then would fail: here by `lazy="raise"`, else by `MissingGreenlet`.
     return await find_item(session, item_id, selectinload(Item.reviews))
 
 

@@ -55,7 +55,9 @@ def configure_logging(level: str) -> None:
     uvicorn = logging.getLogger("uvicorn")
     uvicorn.handlers.clear()
     uvicorn.propagate = True
-    logging.getLogger("uvicorn.access").disabled = True  # RequestLog says more
+    for each in (uvicorn, logging.getLogger("uvicorn.error")):
+        each.setLevel(logging.NOTSET)  # the root logger's
+    logging.getLogger("uvicorn.access").disabled = True  # RequestLog has a line for each request
 
 
 def drop_color_message(_: object, __: str, event: EventDict) -> EventDict:

@@ -26,7 +26,9 @@ IMPORTED_FROM: Final = Path(__file__).parents[PLUGIN.count(".") + 2]  # where `-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
-    help_ = "end with the first test that fails before its end, and keep its database for a day"
+    help_ = (
+        "end with the first test that fails (not at its tear-down), and keep its database for a day"
+    )
     parser.addoption("--keep-database", action="store_true", help=help_)
 
 

@@ -45,7 +45,7 @@ class ConnectionState:
 
 
 class GuardedConnection:
-    """A DBAPI connection that works on the loop that opened it, and not beyond its test."""
+    """A DBAPI connection for one loop, and for nobody who keeps it beyond the end of a test."""
 
     guarded: Any
     state: ConnectionState
@@ -110,7 +110,7 @@ async def close(connection: GuardedConnection) -> None:
 
 
 def describe(state: ConnectionState) -> str:
-    """Return what is open of a connection, and who has opened it."""
+    """Return what is open of a connection, and who has checked it out."""
     if statement := state.entry.info.get(STATEMENT):
         return f"a transaction of {state.checked_out_by}, after {shorten(statement)!r}"
     return f"a connection of {state.checked_out_by}"

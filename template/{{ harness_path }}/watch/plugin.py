@@ -24,7 +24,8 @@ WATCH: Final = pytest.StashKey[Watch]()
 
 def start(config: pytest.Config) -> None:
     """Watch over the run's database."""
-    with suppress(ImportError):  # else it would stop the clock of event loops: nothing would end
+    with suppress(ImportError):
+        # It would stop the clock of event loops, too: nothing that has a time limit would end.
         import_module("freezegun").configure(extend_ignore_list=["asyncio"])
     database = config.stash[DATABASE]
     who = Who()

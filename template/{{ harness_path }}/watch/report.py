@@ -72,7 +72,7 @@ def is_of_harness(error: BaseException) -> bool:
 
 
 def close_unawaited(error: BaseException) -> None:
-    """Close coroutines that the code that `error` ends was to await, and say so.
+    """Close coroutines that were called before `error` and not awaited, and say so.
 
     Otherwise Python would warn of each when it is garbage-collected, in another test.
     """

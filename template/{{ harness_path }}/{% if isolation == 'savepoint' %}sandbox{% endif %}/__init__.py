@@ -5,19 +5,19 @@ shared, real connection. SQLAlchemy, and so the application, uses the proxies li
 connection: the application keeps its engines, pools and sessions; nothing in it is replaced. The
 idea comes from Ecto's SQL sandbox; SQLAlchemy's event `do_connect` makes it possible.
 
-On the shared connection an outer transaction is open, with one savepoint in it: the state that
-counts as committed.
+On the shared connection an outer transaction is open. Its last savepoint is the state that counts
+as committed; those before it are of data that tests share.
 
 * COMMIT moves the savepoint forward, ROLLBACK returns to it. Beginning a transaction costs nothing,
   and neither does one that only reads.
-* One transaction writes at a time: it is the writer from its first statement that may do more than
-  read until it ends. Meanwhile the statements of all others wait, so nobody ever sees uncommitted
-  data. Transactions see what READ COMMITTED shows on a server.
+* Statements take turns. One transaction writes at a time: it is the writer from its first statement
+  that may do more than read until it ends. Meanwhile those of all others wait, so nobody ever sees
+  uncommitted data. Transactions see what READ COMMITTED shows on a server.
 * A statement that waits for a transaction which its own task has left open would never end: it
-  fails at once. One that waits for another task's transaction fails after `WAIT_TIMEOUT` seconds.
+  fails at once. One that waits for another task fails after `WAIT_TIMEOUT` seconds.
 * What belongs to one session (settings that outlive their transaction, temporary tables, session
   locks, the driver's own connection) is refused: all transactions share one session.
-* After the test the outer transaction is rolled back.
+* After the test, all is rolled back that it has written.
 
     sandbox.py       the shared connection: whose turn it is, and what counts as committed
     connection.py    the proxies, which pools hold in place of DBAPI connections

@@ -74,7 +74,7 @@ class Sandbox:
             await self._stop()
         async with self._lock:
             self.writer = None
-            is_as_arranged = bool(self._queue)  # nobody has used it since data were arranged
+            is_as_arranged = bool(self._queue)  # no statement has come since data were arranged
             if self._begun and (SPARED or not is_as_arranged):
                 self.return_to_level()
                 try:
@@ -330,15 +330,14 @@ class Sandbox:
                     self._lock.release()
                     raise
         except TimeoutError:
-            last = (
-                f" The last statement of that transaction: {self.writer.statement}"
-                if self.writer
-                else ""
-            )
+            if self.writer:
+                awaited, last = "the transaction", f" Its last statement: {self.writer.statement}"
+            else:
+                awaited, last = "a statement", ""
             raise CommitFirstError(
-                f"This statement has waited {WAIT_TIMEOUT} seconds for the transaction of another"
-                " task, since the sandbox shows one at a time. If that task waits for this one,"
-                f" commit its transaction first. Otherwise: {ADVICE}{last}"
+                f"This statement has waited {WAIT_TIMEOUT} seconds for {awaited} of another task,"
+                " since the sandbox shows one at a time. If that task waits for this one, commit"
+                f" its transaction first. Otherwise: {ADVICE}{last}"
             ) from None
 
 

@@ -25,7 +25,7 @@ CONNECTION_OPTIONS: Final = {"unix_socket", "charset", "ssl", "ssl_ca", "ssl_cer
 
 MARK: Final = "tests_harness"
 """A view in every database that the harness creates. It contains the name of the package, and
-whether the database is complete. A database without it is not the harness's, whatever its name."""
+whether the database is complete. One without it, that is not empty, is not the harness's."""
 
 ANY_OBJECT: Final = """
     SELECT 1 FROM information_schema.tables WHERE table_schema = '{name}'

@@ -24,7 +24,7 @@ CONNECTION_OPTIONS: Final = ("host", "port", "user", "password", "{{ timeout }}"
 
 MARK: Final = "tests_harness"
 """An empty schema in every database that the harness creates, and in all its clones. The comment
-on it is the package. A database without it is not the harness's, whatever its name."""
+on it is the package. One without it, that is not empty, is not the harness's."""
 
 IS_MARKED_OR_EMPTY: Final = """
     SELECT EXISTS (
@@ -56,7 +56,7 @@ def server_url() -> Iterator[URL]:
     Raises:
         HarnessError: there is no server, or the variable does not name one.
     """
-    for variable in ("PGHOSTADDR", "PGSERVICE"):  # drivers would prefer them to the address
+    for variable in ("PGHOSTADDR", "PGSERVICE"):  # libpq would prefer them to the address
         os.environ.pop(variable, None)
     if address := os.environ.get("TEST_DATABASE_URL"):
         try:

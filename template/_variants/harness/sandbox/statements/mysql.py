@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from ..reset.changes import UNDOABLE as UNDOABLE
+from ..reset.changes import UNDONE_BY_ROLLBACK as UNDONE_BY_ROLLBACK
 
 # The drivers connect with autocommit off, so the first statement begins the transaction. Setting
 # a savepoint again moves it; the other one never moves, and is gone if a procedure has committed.
@@ -14,7 +14,7 @@ ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
 # The first fails if the transaction has been ended.
 END: Final = "ROLLBACK TO SAVEPOINT tests_harness_begin; ROLLBACK"
 KEEP: Final = "SAVEPOINT tests_harness_{level}; SAVEPOINT tests_harness"
-RETURN: Final = f"ROLLBACK TO {KEEP}"
+RETURN: Final = "ROLLBACK TO SAVEPOINT tests_harness_{level}; SAVEPOINT tests_harness"
 
 NOT_CODE: Final = re.compile(
     r"--\s[^\n]*|#[^\n]*|/\*(?!!).*?\*/|(?P<literal>'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\")"

@@ -12,7 +12,9 @@ END_SESSION: Final = "SELECT pg_advisory_unlock_all(); DISCARD SEQUENCES"
 # The first fails if the transaction has been ended.
 END: Final = f"ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK; {END_SESSION}"
 KEEP: Final = "SAVEPOINT tests_harness_{level}; SAVEPOINT tests_harness"
-RETURN: Final = f"ROLLBACK TO {KEEP}; {END_SESSION}"
+RETURN: Final = (
+    "ROLLBACK TO SAVEPOINT tests_harness_{level}; SAVEPOINT tests_harness; " + END_SESSION
+)
 CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 """The first part of a COMMIT: deferred triggers run, deferred constraints are checked."""
 
@@ -40,7 +42,7 @@ RAW_CONTROL: Final = re.compile(
     r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|ROLLBACK(?!(\s+WORK|\s+TRANSACTION)?\s+TO))\b",
     re.IGNORECASE,
 )
-UNDOABLE: Final = re.compile(
+UNDONE_BY_ROLLBACK: Final = re.compile(
     r"(INSERT|UPDATE|DELETE|MERGE|WITH|SELECT|SHOW|SAVEPOINT|RELEASE|ROLLBACK|SET\s+LOCAL)\b",
     re.IGNORECASE,
 )
@@ -80,7 +82,7 @@ REFUSED: Final = (
 )
 
 CAUSED_BY_TRANSACTION: Final = {"25001", "2D000", "55P04"}
-"""Codes of errors that a transaction causes, for what follows on: a statement that is not possible
+"""Codes of errors that come of the transaction that is open: a statement that is not possible
 in one, a COMMIT in a procedure, and the use of a new value of an enum."""
 
 NAMES: Final = """

@@ -12,7 +12,7 @@ COMMIT: Final = "RELEASE SAVEPOINT tests_harness; SAVEPOINT tests_harness"
 ROLLBACK: Final = "ROLLBACK TO SAVEPOINT tests_harness"
 END: Final = "ROLLBACK TO SAVEPOINT tests_harness; ROLLBACK"  # the first fails if it has been ended
 KEEP: Final = "SAVEPOINT tests_harness_{level}; SAVEPOINT tests_harness"
-RETURN: Final = f"ROLLBACK TO {KEEP}"
+RETURN: Final = "ROLLBACK TO SAVEPOINT tests_harness_{level}; SAVEPOINT tests_harness"
 
 NOT_CODE: Final = re.compile(
     r"--[^\n]*|/\*.*?(\*/|\Z)|(?P<literal>'(?:[^']|'')*')"
@@ -28,7 +28,7 @@ READ: Final = re.compile(
 """A statement that neither writes nor locks."""
 
 RAW_CONTROL: Final = re.compile(r"(COMMIT|END|ROLLBACK(?!(\s+TRANSACTION)?\s+TO))\b", re.IGNORECASE)
-UNDOABLE: Final = re.compile(
+UNDONE_BY_ROLLBACK: Final = re.compile(
     r"(BEGIN|INSERT|UPDATE|DELETE|REPLACE|WITH|SELECT|SAVEPOINT|RELEASE|ROLLBACK)\b", re.IGNORECASE
 )
 """A statement whose effects a rollback undoes."""
