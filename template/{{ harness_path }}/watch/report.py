@@ -57,11 +57,12 @@ def pytest_runtest_makereport(
 
     if errors:
         are_several = len(reported) > len(errors) or len({*map(str, errors)}) > 1
-        report.longrepr = call.excinfo.getrepr(
+        shortened: Any = call.excinfo.getrepr(
             option("showlocals", False), style="short", tbfilter=shown, chain=are_several
         )
-        for traceback, _, _ in report.longrepr.chain:
+        for traceback, _, _ in shortened.chain:
             traceback.extraline = None  # that frames are hidden
+        report.longrepr = shortened
     return report
 
 
