@@ -108,7 +108,7 @@ BROKEN = [
     pytest.param(
         Combination(isolation="savepoint"),
         "watch/shared_data.py",
-        "                self._change(lambda levels: levels.add())\n",
+        "                self._change(lambda levels: levels.add_level())\n",
         "",
         "TestSharedData",
         id="data that tests share is not kept",

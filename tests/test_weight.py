@@ -13,10 +13,10 @@ from .conftest import Generate
 
 LIGHT = {"private_server": False}
 BUDGET: list[tuple[Combination, dict[str, Any], int]] = [
-    (Combination("asyncpg", "savepoint"), {}, 4798),
-    (Combination("asyncpg", "savepoint"), LIGHT, 4432),
-    (Combination("asyncmy", "savepoint"), {}, 4721),
-    (Combination("aiosqlite", "savepoint"), {}, 4139),
+    (Combination("asyncpg", "savepoint"), {}, 4800),
+    (Combination("asyncpg", "savepoint"), LIGHT, 4434),
+    (Combination("asyncmy", "savepoint"), {}, 4723),
+    (Combination("aiosqlite", "savepoint"), {}, 4141),
     (Combination("asyncpg", "reset"), {}, 4243),
     (Combination("asyncpg", "clone"), {}, 3694),
     (Combination("asyncpg", "create_drop"), {}, 3024),

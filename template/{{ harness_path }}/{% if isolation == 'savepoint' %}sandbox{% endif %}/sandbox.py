@@ -18,6 +18,7 @@ from ..database.server import Server
 from ..errors import CommitFirstError, TransactionControlError
 from ..watch.guard import shorten
 from ..watch.tasks import create_task
+from ..watch.watch import TEST
 from . import statements
 from .connection import ADVICE, FIRST_ENGINE, SandboxConnection
 from .driver import DriverProxy, cancel, prepare_shared
@@ -148,6 +149,7 @@ class Sandbox:
 
         This runs in its own task, which goes on if a task that waits for it is cancelled.
         """
+        TEST.set(None)  # what one test begins to open, the next may use
         pool = get_engine().sync_engine.pool.recreate()
         try:
             await greenlet_spawn(lambda: pool.connect().close())
