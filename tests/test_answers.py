@@ -77,6 +77,23 @@ def test_refusals_know_all_questions_and_choices(generate: Generate) -> None:
                 generate(**{name: "nonsense"})
 
 
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"ci": "none", "shards": "2"}, "shards=2: not asked, with the other answers"),
+        ({"driver": "aiosqlite", "postgresql_version": "17"}, "postgresql_version=17: not asked"),
+        ({"app": "shop.main:app"}, "app=shop.main:app: not asked"),
+        ({"scope": "harness", "license": "MIT"}, "license=MIT: not asked"),
+    ],
+)
+def test_what_would_be_dropped_is_refused(
+    generate: Generate, tmp_path: Path, answers: dict[str, str], message: str
+) -> None:
+    with pytest.raises(copier.errors.UserMessageError, match=message):
+        generate(**answers)
+    assert not (tmp_path / "project").exists()
+
+
 def test_a_refusal_is_one_line(template: Path, tmp_path: Path) -> None:
     command = sys.executable, "-m", "copier", "copy", "--defaults", "--data"
     for data in ("driver=oracle", "package_name=class", "isolaton=reset"):

@@ -275,6 +275,23 @@ def test_answers_that_would_do_harm_are_refused(
     assert GeneratedProject(tmp_path / "project").files() == before
 
 
+@pytest.mark.parametrize("file", ["pyproject.toml", "requirements.txt", "src/shop/__init__.py"])
+def test_a_project_needs_a_new_folder(template: Path, tmp_path: Path, file: str) -> None:
+    """Whoever has an application and follows the first command of the README learns of the other.
+
+    Otherwise, what there is in both would be asked for file by file, when half is written.
+    """
+    path = tmp_path / "project" / file
+    path.parent.mkdir(parents=True)
+    path.write_text("# mine\n")
+    with pytest.raises(copier.errors.UserMessageError) as refused:
+        copier.run_copy(str(template), tmp_path / "project", defaults=True, quiet=True)
+    assert f"scope=project: {file} is there; choose harness, or a new folder" in str(refused.value)
+    assert GeneratedProject(tmp_path / "project").files() == {file: "# mine\n"}
+    copier.run_copy(str(template), tmp_path / "project", defaults=True, quiet=True, overwrite=True)
+    assert (tmp_path / "project/migrations/env.py").exists()
+
+
 def test_the_scope_is_chosen_once(generate: Generate, template: Path, tmp_path: Path) -> None:
     project = generate()
     with pytest.raises(

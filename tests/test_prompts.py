@@ -10,10 +10,10 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from .combinations import DIALOGUE, EVERYTHING
+from .combinations import ASKED, DIALOGUE, EVERYTHING
 
 ENTER = "\r"
-DOWN = "\x1b[B"
+UP, DOWN = "\x1b[A", "\x1b[B"
 YES, NO = "y", "n"
 ERASE = "\x15"  # Ctrl-U
 INTERRUPT = "\x03"
@@ -126,6 +126,17 @@ def test_an_invalid_name_cannot_be_entered(
     keyboard.send_text(ENTER * len(DIALOGUE))
     copier.run_copy(str(template), tmp_path / "project", quiet=True)
     assert answers(tmp_path / "project")["package_name"] == "lesson"
+
+
+def test_beside_an_application_a_project_cannot_be_entered(
+    keyboard: PipeInput, template: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "project/app").mkdir(parents=True)
+    (tmp_path / "project/pyproject.toml").touch()
+    keyboard.send_text(UP + ENTER)  # it cannot be reached
+    keyboard.send_text(ENTER * len(ASKED) + INTERRUPT)  # which nothing reads
+    copier.run_copy(str(template), tmp_path / "project", quiet=True)
+    assert answers(tmp_path / "project")["scope"] == "harness"
 
 
 def test_ctrl_c_leaves_nothing_behind(keyboard: PipeInput, template: Path, tmp_path: Path) -> None:
