@@ -232,6 +232,34 @@ def test_requests_that_race(generate_installed: Generate, driver: str, isolation
     assert "30 passed" in project.run("pytest", "tests/test_race.py")
 
 
+HELD = """
+from fastapi import BackgroundTasks
+from my_app.database import SessionDep, engine
+from my_app.main import app
+from sqlalchemy import text
+
+held = []
+
+
+@app.get("/held")
+async def read(session: SessionDep, background: BackgroundTasks) -> None:
+    await session.execute(text("SELECT 1"))
+    held.append(engine.pool.checkedout())
+    background.add_task(lambda: held.append(engine.pool.checkedout()))
+
+
+async def test_what_a_request_holds(client):
+    await client.get("/held")
+    assert held == [1, 0]
+"""
+
+
+def test_who_answers_slowly_keeps_no_connection(generate_installed: Generate) -> None:
+    project = generate_installed()
+    (project.path / "tests/test_held.py").write_text(HELD)
+    project.run("pytest", "tests/test_held.py")
+
+
 MIGRATION = """
 def upgrade() -> None:
     op.execute(sa.text("UPDATE items SET name = 'chair'"))

@@ -275,7 +275,9 @@ def test_answers_that_would_do_harm_are_refused(
     assert GeneratedProject(tmp_path / "project").files() == before
 
 
-@pytest.mark.parametrize("file", ["pyproject.toml", "requirements.txt", "src/shop/__init__.py"])
+@pytest.mark.parametrize(
+    "file", ["pyproject.toml", "backend/pyproject.toml", "src/shop/__init__.py"]
+)
 def test_a_project_needs_a_new_folder(template: Path, tmp_path: Path, file: str) -> None:
     """Whoever has an application and follows the first command of the README learns of the other.
 
@@ -286,7 +288,9 @@ def test_a_project_needs_a_new_folder(template: Path, tmp_path: Path, file: str)
     path.write_text("# mine\n")
     with pytest.raises(copier.errors.UserMessageError) as refused:
         copier.run_copy(str(template), tmp_path / "project", defaults=True, quiet=True)
-    assert f"scope=project: {file} is there; choose harness, or a new folder" in str(refused.value)
+    assert f"scope=project: {file} is there; take --data scope=harness, or a new folder" in str(
+        refused.value
+    )
     assert GeneratedProject(tmp_path / "project").files() == {file: "# mine\n"}
     copier.run_copy(str(template), tmp_path / "project", defaults=True, quiet=True, overwrite=True)
     assert (tmp_path / "project/migrations/env.py").exists()

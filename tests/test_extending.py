@@ -51,7 +51,7 @@ dependencies = ["aiosqlite>=0.22.1"]
 "sqlite.quicklite" = "quicklite:Dialect"
 
 [build-system]
-requires = ["uv_build>=0.9,<1"]
+requires = ["uv_build>=0.13,<0.14"]
 build-backend = "uv_build"
 """,
     "src/quicklite/__init__.py": """

@@ -406,3 +406,85 @@ def start(project: GeneratedProject, *arguments: str, **variables: str) -> subpr
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+STUBBORN = """
+import asyncio
+
+kept = []
+
+
+async def go_on():
+    while True:
+        try:
+            await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            pass
+
+
+async def test_stubborn():
+    kept.append(asyncio.create_task(go_on()))
+    await asyncio.sleep(0)
+
+
+async def test_next():
+    pass
+"""
+
+
+@pytest.mark.parametrize("runner", ["anyio", "pytest-asyncio"])
+def test_a_task_that_cannot_be_cancelled_is_named(
+    generate_installed: Generate, runner: str
+) -> None:
+    """Whoever closes a loop waits for its tasks, without a limit."""
+    project = generate_installed(driver="aiosqlite", loop_scope="function", runner=runner)
+    (project.path / "tests/test_stubborn.py").write_text(STUBBORN)
+    output = project.run("pytest", "tests/test_stubborn.py", exit_code=1)
+    assert "* the task go_on at tests/test_stubborn.py:" in output
+    assert "2 passed, 1 error" in output
+
+
+RECONNECTING = """
+import asyncio
+import threading
+
+import asyncpg
+import pytest
+
+
+async def reconnect(url, stop):
+    while not stop.is_set():
+        try:
+            connection = await asyncpg.connect(url)
+            await connection.close()
+        except (OSError, asyncpg.PostgresError):
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def other_process(engine):
+    stop = threading.Event()
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    threads = [
+        threading.Thread(target=asyncio.run, args=[reconnect(url, stop)]) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    yield
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize("attempt", range(20))
+async def test_it_is_cloned(client, attempt):
+    assert (await client.post("/items", json={"name": "chair"})).status_code == 201
+"""
+
+
+def test_a_clone_takes_the_place_of_one_to_which_others_connect(
+    generate_installed: Generate,
+) -> None:
+    project = generate_installed(isolation="clone")
+    (project.path / "tests/test_reconnecting.py").write_text(RECONNECTING)
+    assert "20 passed" in project.run("pytest", "tests/test_reconnecting.py")

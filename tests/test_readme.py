@@ -42,7 +42,7 @@ def test_the_first_steps(template: Path, tmp_path: Path) -> None:
     """From a clone to a project that serves: each command of both READMEs, one after the other."""
     clone = GeneratedProject(shutil.copytree(template, tmp_path / "loopsafe"), GIT)
     commit(clone.path)
-    output = clone.run("bash", "-ec", "\n".join(commands(README, "Start")))
+    output = clone.run("bash", "-ec", "\n".join(["cd ..", *commands(README, "Start")]))
     assert re.search(r"^=+ \d+ passed", output, re.MULTILINE)
     project = GeneratedProject(tmp_path / "my-app", GIT)
     page = (project.path / "README.md").read_text()

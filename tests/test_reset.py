@@ -325,11 +325,18 @@ INSERT INTO seeds (id, name, weight) VALUES (1, 'fig', 0.1), (2, 'oak', 1.000000
 CREATE TABLE weights (id int PRIMARY KEY, weight float)
 
 INSERT INTO weights VALUES (1, 1.0000001)
+
+CREATE FUNCTION in_percent(x int) RETURNS tinyint DETERMINISTIC RETURN x * 100
+
+SET SESSION sql_mode = ''
+
+CREATE FUNCTION in_percent_at_most(x int) RETURNS tinyint DETERMINISTIC RETURN x * 100
 """
 
 SEEDS = """
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 STATEMENTS = [
     "UPDATE seeds SET name = 'elm' WHERE id = 1",
@@ -358,6 +365,13 @@ async def test_it_is_undone(engine, statement, seen={}):
             value = await connection.scalar(text(sight))
             assert value == seen.setdefault(sight, value), sight
         await connection.execute(text(statement))
+
+
+async def test_code_is_as_strict_as_it_was_made(engine):
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT in_percent_at_most(2)")) == 127
+        with pytest.raises(DBAPIError, match="Out of range"):
+            await connection.scalar(text("SELECT in_percent(2)"))
 """
 
 
@@ -366,7 +380,7 @@ def test_triggers_and_roundings_of_mariadb(generate_installed: Generate, isolati
     project = generate_installed(driver="asyncmy", isolation=isolation)
     write_migration(project, TRIGGERS)
     (project.path / "tests/test_seeds.py").write_text(SEEDS)
-    assert "7 passed" in project.run("pytest", "tests/test_seeds.py")
+    assert "8 passed" in project.run("pytest", "tests/test_seeds.py")
 
 
 BEYOND_TABLES = """
@@ -640,6 +654,114 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+SYNC = """
+import pytest
+from my_app.models import Item
+from sqlalchemy import create_engine, select, text
+from sqlalchemy.orm import Session
+
+SYNC_DRIVER = {"mysql": "mysql+pymysql", "sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+USES = {
+    "mysql": [
+        "query(\'SET @leak = 1\')",
+        "query(\'CREATE TRIGGER leak BEFORE INSERT ON items FOR EACH ROW SET NEW.id = 7\')",
+    ],
+    "sqlite": [
+        "create_function(\'leak\', 0, int)",
+        "execute(\'CREATE TEMP TABLE leak (id int)\')",
+        "execute(\'PRAGMA query_only = ON\')",
+    ],
+    "postgresql": ["execute(\'CREATE TEMP TABLE leak (id int)\').connection.commit()"],
+}
+SIGHTS = {
+    "mysql": ["SELECT @leak", "SELECT trigger_name FROM information_schema.triggers"],
+    "sqlite": ["PRAGMA temp.table_list(leak)", "PRAGMA query_only",
+               "SELECT name FROM pragma_function_list WHERE name = \'leak\'"],
+    "postgresql": ["SELECT relname FROM pg_class WHERE relname = \'leak\'"],
+}
+engines = []
+connections = []
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_driver(engine, attempt, seen={}):
+    backend = engine.url.get_backend_name()
+    if not engines:
+        engines.append(create_engine(engine.url.set(drivername=SYNC_DRIVER[backend])))
+    with Session(engines[0]) as session:
+        assert session.scalars(select(Item)).all() == []
+        for sight in SIGHTS[backend]:
+            value = session.execute(text(sight)).all()
+            assert value == seen.setdefault(sight, value), sight
+        session.add(Item(name="chair"))
+        session.commit()
+    if attempt < 3:
+        with engines[0].connect() as connection:
+            for use in USES[backend]:
+                eval("connection.connection.driver_connection." + use)
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_who_does_not_use_it_keeps_the_connection(engine, attempt):
+    with Session(engines[0]) as session:
+        session.add(Item(name="chair"))
+        session.commit()
+        connections.append(session.connection().connection.driver_connection.guarded)
+    if attempt and engine.url.get_backend_name() != "postgresql":
+        assert connections[0] is connections[1]
+"""
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "aiosqlite", "aiomysql"])
+def test_the_driver_of_a_sync_engine_is_watched(generate_installed: Generate, driver: str) -> None:
+    project = generate_installed(driver=driver, isolation="reset")
+    (project.path / "tests/test_sync_driver.py").write_text(SYNC)
+    assert "6 passed" in project.run("pytest", "tests/test_sync_driver.py")
+
+
+REPLACED = """
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+
+def restore(path):
+    backup = sqlite3.connect(f"{path}.backup")
+    with sqlite3.connect(path) as connection:
+        connection.backup(backup)
+    connection.close()
+    backup.execute("INSERT INTO items (name) VALUES (\'restored\')")
+    backup.commit()
+    backup.close()
+    remove(path)
+    os.replace(f"{path}.backup", path)
+
+
+def remove(path):
+    for suffix in ("", "-wal", "-shm"):
+        Path(path + suffix).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("change", [restore, remove, None])
+async def test_nothing_is_left(engine, session, change):
+    assert (await session.execute(text("SELECT name FROM items"))).all() == []
+    await session.close()
+    await engine.dispose()
+    if change:
+        change(engine.url.database)
+"""
+
+
+def test_a_file_that_is_replaced_is_put_back(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite", isolation="reset")
+    (project.path / "tests/test_replaced.py").write_text(REPLACED)
+    assert "3 passed" in project.run("pytest", "tests/test_replaced.py")
 
 
 READ_ON = """

@@ -580,6 +580,13 @@ async def test_a_text_that_sounds_like_a_flag(engine):
         )
 
 
+async def test_names_and_operators_that_look_like_something_else(engine):
+    statement = text('SELECT likes&1, likes AS "; COMMIT" FROM contract_notes')
+    async with engine.connect() as one, engine.connect() as other:
+        assert (await one.execute(statement)).all() == []
+        assert (await other.execute(statement)).all() == []  # as a read, it waits for nobody
+
+
 async def test_a_function_that_only_seems_to_change_the_session(engine):
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT harmless('7')")) == 0
@@ -638,6 +645,7 @@ OF_ONE_SESSION = [
     "DO $$ BEGIN PERFORM take_job(7); END $$",
     "SELECT setval('contract_notes_id_seq', 7)",
     "SELECT pg_backend_pid()",
+    "SELECT setseed(0.5)",
     "CALL commit_by_itself()",
     "CLUSTER",
     'SELECT "take_a_job" ()',

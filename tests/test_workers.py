@@ -77,6 +77,45 @@ def test_workers(
     project.run("pytest", "tests/test_workers.py")
 
 
+MEET = """
+import asyncio
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+
+async def work(engine):
+    while True:
+        try:
+            async with engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except Exception:
+            pass
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("number", range(100))
+async def test_cancelled_as_it_first_connects(engine, number):
+    new = create_async_engine(engine.url)
+    worker = asyncio.create_task(work(new))
+    for _ in range(number % 50):
+        await asyncio.sleep(0)
+    await asyncio.sleep(number // 50 * 0.0003)
+    worker.cancel()
+    await asyncio.wait([worker], timeout=2)
+    assert worker.cancelled()
+    await new.dispose()
+"""
+
+
+@pytest.mark.parametrize(("driver", "isolation"), [("asyncpg", "savepoint"), ("psycopg", "reset")])
+def test_no_cancellation_is_lost(generate_installed: Generate, driver: str, isolation: str) -> None:
+    project = generate_installed(driver=driver, isolation=isolation)
+    (project.path / "tests/test_meeting.py").write_text(MEET)
+    assert "100 passed" in project.run("pytest", "tests/test_meeting.py")
+
+
 CONTEND = """
 import asyncio
 import random

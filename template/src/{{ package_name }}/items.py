@@ -69,7 +69,10 @@ ItemDep = Annotated[Item, Depends(get_item)]
 
 
 async def write_audit_entry(action: str, item_name: str) -> None:
-    """Record `action`. It runs after the response, when the session of the request may be gone."""
+    """Record `action`, after the response, when the session of the request is gone.
+
+    What must not be lost if the process ends before belongs into the transaction of the request.
+    """
     async with session_factory.begin() as session:
         session.add(AuditEntry(action=action, item_name=item_name))
 

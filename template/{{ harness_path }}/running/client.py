@@ -62,12 +62,12 @@ class Client(httpx2.AsyncClient):
             self._server.raise_errors()
 
 
-class Transport(httpx2.ASGITransport):
+class Transport(httpx2.AsyncBaseTransport):
     """Calls the application in the task of the request, or by a server."""
 
     def __init__(self, app: ASGIApp, server: LiveServer) -> None:
         """Call `app`; `server` serves it."""
-        super().__init__(app)
+        self._app = app
         self._server = server
         self._network: httpx2.AsyncHTTPTransport | None = None
 
@@ -81,7 +81,7 @@ class Transport(httpx2.ASGITransport):
             return await self._send_to_server(request)
         try:
             async with asyncio.timeout(None) as limit:
-                transport = httpx2.ASGITransport(limited(self.app, limit))
+                transport = httpx2.ASGITransport(limited(self._app, limit))
                 return await transport.handle_async_request(request)
         except TimeoutError:
             if not limit.expired():

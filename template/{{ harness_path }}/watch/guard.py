@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Dialect
+from sqlalchemy import Connection, Dialect
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only, greenlet_spawn
 
@@ -107,6 +107,17 @@ async def close(connection: GuardedConnection) -> None:
     is_detached = entry.dbapi_connection is not connection
     with suppress(WrongLoopError):  # by listeners that still want to use it
         await greenlet_spawn(connection.terminate if is_detached else entry.invalidate)
+
+
+def info_of(connection: Connection) -> dict[Any, Any]:
+    """Return the `info` of `connection`; nothing for that by which an engine first meets a server.
+
+    SQLAlchemy would take the error for its own there, and lose the statement's, as a cancellation.
+    """
+    try:
+        return connection.info
+    except NotImplementedError:
+        return {}
 
 
 def describe(state: ConnectionState) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, event
 
 from ..database.thread import is_harness
 from ..errors import HarnessError
-from .guard import STATEMENT, GuardedConnection, describe, shorten
+from .guard import STATEMENT, GuardedConnection, describe, info_of, shorten
 from .report import related
 from .who import Who
 
@@ -144,7 +144,8 @@ class StatementLog:
     def _fail(self, context: ExceptionContext) -> None:
         error = context.original_exception
         ends = isinstance(error, Exception | asyncio.CancelledError)  # others interrupt the test
-        if ends and context.connection and (entry := context.connection.info.pop(RUNNING, None)):
+        connection = context.connection
+        if ends and connection and (entry := info_of(connection).pop(RUNNING, None)):
             entry.result = f"failed: {type(error).__name__}"
 
     def _log_end(self, text: str) -> None:

@@ -1,6 +1,7 @@
 """The tasks of tests, and the harness's own, which no test has left behind."""
 
 import asyncio
+from asyncio import _unregister_task
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -37,10 +38,15 @@ async def still_running(tasks: set[asyncio.Task[Any]], after: float) -> set[asyn
 
 
 async def cancel(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancel `tasks`, and wait until they have ended."""
+    """Cancel `tasks`, and wait until they have ended.
+
+    One that goes on is forgotten, since whoever closes the loop would wait for it for ever.
+    https://docs.python.org/3/library/asyncio-extending.html#task-lifetime-support
+    """
     for task in tasks:
         task.cancel()
-    await still_running(tasks, after=CANCEL_TIMEOUT)
+    for task in await still_running(tasks, after=CANCEL_TIMEOUT):
+        _unregister_task(task)
 
 
 def retrieve(future: asyncio.Future[Any]) -> None:

@@ -75,8 +75,8 @@ class Sandbox:
             await self._stop()
         async with self._lock:
             self.writer = None
-            is_as_arranged = bool(self._queue)  # no statement has come since data were arranged
-            if self._begun and (SPARED or not is_as_arranged):
+            # As long as something is in the queue, no statement has come since data were arranged.
+            if self._begun and (SPARED or not self._queue):
                 self.return_to_level()
                 try:
                     await greenlet_spawn(self._run_queue)
@@ -245,7 +245,7 @@ class Sandbox:
                 self.writer = connection
             yield writes
         except asyncio.CancelledError:
-            self._leave_turn_to_recovery()
+            self._recovery = create_task(self._recover())  # a cancelled task does not wait for it
             raise
         except BaseException:
             self._lock.release()
@@ -260,15 +260,11 @@ class Sandbox:
         held = [self.writer.statement] if self.writer else []
         return [[statement, lock, *held] for statement in self._waiting]
 
-    def _leave_turn_to_recovery(self) -> None:
-        """Keep the lock: `_recover` releases it when the cancelled statement has ended.
-
-        A cancelled task does not wait for that. (The loop keeps only weak references to tasks.)
-        """
-        self._recovery = create_task(self._recover())
-
     async def _recover(self) -> None:
-        """Stop a cancelled statement, roll back its transaction, and let others go on."""
+        """Stop a cancelled statement, roll back its transaction, and let others go on.
+
+        The lock, which the cancelled task has kept, is released then.
+        """
         try:
             await self._stop()
             await greenlet_spawn(partial(self.end_writer, keeps=False))

@@ -23,4 +23,6 @@ async def get_session() -> AsyncIterator[AsyncSession]:
         yield session
 
 
-SessionDep = Annotated[AsyncSession, Depends(get_session)]
+# It ends before the response is sent, so that neither a slow client nor a background task keeps a
+# connection from other requests. A stream that reads opens a session of its own.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]

@@ -29,11 +29,10 @@ COLUMNS: Final = """
 """
 """The columns of a table that can be written."""
 
-SETTINGS: Final = (
-    "SET SESSION foreign_key_checks = 0",
-    "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'",
-)
-"""Accept tables in any order, and 0 in an AUTO_INCREMENT column."""
+SQL_MODE: Final = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'"
+"""Accept 0 in an AUTO_INCREMENT column."""
+SETTINGS: Final = ("SET SESSION foreign_key_checks = 0", SQL_MODE)
+"""Accept tables in any order, too."""
 
 
 def is_complete(server: Server, name: str) -> bool:
@@ -72,8 +71,16 @@ def copy(connection: AdminConnection, source: str, kind: str, name: str) -> None
     """Copy one object of the database `source` to the database of `connection`."""
     original = f"{quoted(source)}.{quoted(name)}"
     (created,) = connection.query(f"SHOW CREATE {kind} {original}")
-    statement = next(part for part in created[1:] if str(part).startswith("CREATE"))
-    connection.query(statement.replace(f"{quoted(source)}.", ""))
+    position = next(n for n in range(1, len(created)) if str(created[n]).startswith("CREATE"))
+    # What code does depends on the session that has created it: it stands around the statement.
+    before, after = created[1:position], created[position + 1 :]
+    settings = dict(zip(("sql_mode", "time_zone"), before, strict=False))
+    if after:
+        _, settings["collation_connection"], *_ = after
+    for setting, value in settings.items():
+        connection.query(f"SET SESSION {setting} = {literal(value)}")
+    connection.query(created[position].replace(f"{quoted(source)}.", ""))
+    connection.query(SQL_MODE)
     if kind == "SEQUENCE":
         ((value,),) = connection.query(f"SELECT next_not_cached_value FROM {original}")
         connection.query(f"DO SETVAL({quoted(name)}, {value}, 0)")

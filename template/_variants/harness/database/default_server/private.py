@@ -78,6 +78,7 @@ def default_server() -> Iterator[URL]:
     """
     if sys.platform == "win32":
         raise NoServerError("a private server needs Linux or macOS.")
+    os.environ.pop("PGSSLMODE", None)  # it has no TLS, whatever other servers need
     with ExitStack() as stack:
         try:
             folder = _join(stack)

@@ -6,7 +6,9 @@ is copied back by SQLite's backup, and only if the file was written to.
 
 import sqlite3
 import time
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from ..database.lifecycle import Database
@@ -23,6 +25,7 @@ class Reset:
     def __init__(self, database: Database) -> None:
         """Record the original state of `database`, before any test."""
         self._database = database
+        self._path = Path(str(database.url.database))
         self.is_renewed = False  # which undoes more than `run` is to undo, if levels are kept
         self._seen = 0
         self._copy = sqlite3.connect(":memory:")
@@ -33,11 +36,15 @@ class Reset:
         """Return the database to its original state.
 
         Returns:
-            False: connections may stay open, since the file is the same.
+            Whether the file is another: somebody has replaced or deleted it, as a restored backup
+            does. If not, connections may stay open.
 
         Raises:
             LeakError: a transaction was open. The database is reset, in a new file.
         """
+        if file_number(self._path) != self._file_number:
+            self.renew()
+            return True
         try:
             self._connection.execute("BEGIN IMMEDIATE").connection.rollback()
             version = self._version()
@@ -49,7 +56,7 @@ class Reset:
             self.renew()
             raise LeakError(
                 "This test has left a transaction open, not in a pool: another connection of this"
-                f" process, or another process, has locked {self._database.url.database}."
+                f" process, or another process, has locked {self._path}."
             ) from error
         return False
 
@@ -67,8 +74,9 @@ class Reset:
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(
-            str(self._database.url.database), timeout=TRANSACTION_TIMEOUT, isolation_level=None
+            self._path, timeout=TRANSACTION_TIMEOUT, isolation_level=None
         )
+        self._file_number = file_number(self._path)
         self._connection.execute("PRAGMA synchronous = OFF")
         self._seen = self._version()
 
@@ -76,6 +84,13 @@ class Reset:
         """Return a number that changes when another connection writes to the file."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+
+def file_number(path: Path) -> int | None:
+    """Return the number of the file; None if there is none."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_ino
+    return None
 
 
 def give_up(deadline: float, status: int, *_: object) -> None:

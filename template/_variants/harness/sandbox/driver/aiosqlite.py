@@ -55,7 +55,7 @@ class DriverProxy(SandboxConnection):
 
         Listeners for "begin" send it in autocommit mode.
         """
-        is_begun = self._has_begun or self.is_writing or not self.is_set_up
+        is_begun = self._has_begun or self.sandbox.writer is self or not self.is_set_up
         if RAW_BEGIN.match(statement) and not is_begun:
             run = self._begin
         return super().run_statement(run, statement, parameters)

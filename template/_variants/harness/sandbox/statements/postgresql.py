@@ -31,7 +31,7 @@ READ: Final = re.compile(
         ) \b
         (?! .* ( \b INTO \b                                       # creates a table
                | \b FOR \s+ ( (NO\s+KEY\s+)? UPDATE | (KEY\s+)? SHARE ) \b
-               | U&                                               # a name with escapes
+               | \b U& ["']                                       # a name with escapes
                | \b ( set_config | setval | lo_\w+ | lowrite | pg_notify
                     | pg_(try_)?advisory\w* | \w+_to_xml\w* ) "? \s* \(
                ) )""",
@@ -72,8 +72,8 @@ REFUSED: Final = (
                 | DECLARE | PREPARE | DEALLOCATE | DISCARD | LISTEN | UNLISTEN
                 | ( CREATE | SELECT \b .* \b INTO ) \s+ ((LOCAL|GLOBAL)\s+)? TEMP\w*
                 ) \b
-              | .* \b ( pg_(try_)?advisory_(un)?lock\w* | currval | lastval | pg_backend_pid )
-                "? \s* \(
+              | .* \b ( pg_(try_)?advisory_(un)?lock\w* | currval | lastval | setseed
+                       | pg_backend_pid ) "? \s* \(
               | .* \b pg_temp \s* \.""",
             re.IGNORECASE | re.DOTALL | re.VERBOSE,
         ),
@@ -133,7 +133,7 @@ LOCAL_SETTING: Final = re.compile(
     r'\bset_config"?\s*\((?:(?!set_config)[^;])*?,\s*true\s*\)', re.IGNORECASE
 )
 CHANGES_SESSION: Final = re.compile(
-    r"""\b ( pg_(try_)?advisory_(un)?lock | set_config \b | setval \b | pg_temp \s* \.
+    r"""\b ( pg_(try_)?advisory_(un)?lock | set_config \b | setval \b | setseed \b | pg_temp \s* \.
            | create \s+ ((local|global)\s+)? temp(orary)? \s+ table \b )
       | ( ^ | [;'] | \b (begin|then|else|loop) \b ) \s*         # where a statement begins
         ( (un)?listen \s+ [\w'] | set \s+ (?! (local|constraints|transaction) \b ) \w )""",
