@@ -444,6 +444,36 @@ def test_a_task_that_cannot_be_cancelled_is_named(
     assert "2 passed, 1 error" in output
 
 
+ENDLESS = """
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi import FastAPI
+from tests.harness.errors import HarnessError
+from tests.harness.running import lifespan
+
+
+@asynccontextmanager
+async def go_on(_):
+    yield
+    await asyncio.Event().wait()
+
+
+async def test_it_is_said(monkeypatch):
+    monkeypatch.setattr(lifespan, "SHUTDOWN_TIMEOUT", 0.2)
+    with pytest.raises(HarnessError, match="has not shut down within 0.2 seconds"):
+        async with lifespan.running(FastAPI(lifespan=go_on)):
+            pass
+"""
+
+
+def test_a_shutdown_that_does_not_end_is_no_hang(generate_installed: Generate) -> None:
+    project = generate_installed(driver="aiosqlite")
+    (project.path / "tests/test_endless.py").write_text(ENDLESS)
+    assert "1 passed" in project.run("pytest", "tests/test_endless.py")
+
+
 RECONNECTING = """
 import asyncio
 import threading

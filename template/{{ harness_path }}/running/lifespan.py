@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import HarnessError
 from ..watch.tasks import HARNESS_TASK
+
+SHUTDOWN_TIMEOUT: Final = 30
+"""Seconds to shut down."""
 
 
 @asynccontextmanager
@@ -20,7 +23,8 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     opens it may have to close in the same task (a fixture has two): a group of tasks, for example.
 
     Raises:
-        HarnessError: it has refused to start or to shut down, without an error of its own.
+        HarnessError: it has refused to start or to shut down, without an error of its own; or it
+            does not end.
     """
     state: dict[str, Any] = {}
     to_app, from_app = asyncio.Queue[Message](), asyncio.Queue[Message]()
@@ -29,9 +33,16 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     finished: Message = {"type": "finished"}  # so that nobody waits for an application that is gone
     task.add_done_callback(lambda _: from_app.put_nowait(finished))
 
-    async def tell(message: str) -> None:
+    async def tell(message: str, limit: float | None = None) -> None:
         to_app.put_nowait({"type": message})
-        answer = await from_app.get()
+        try:
+            answer = await asyncio.wait_for(from_app.get(), limit)
+        except TimeoutError:
+            task.cancel()
+            raise HarnessError(
+                f"The application has not shut down within {limit} seconds: what its lifespan does"
+                " after `yield` does not end. Does it wait for a task that goes on?"
+            ) from None
         if answer["type"] == f"{message}.failed" or answer is finished:
             await task  # which raises what has failed
         if answer["type"] == f"{message}.failed":
@@ -54,5 +65,5 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     finally:
         app.middleware_stack = middleware
         if not task.done():  # done already: the application has no lifespan
-            await tell("lifespan.shutdown")
+            await tell("lifespan.shutdown", SHUTDOWN_TIMEOUT)
         await task
