@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
 import yaml
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 
 from .generated import TEMPLATE
 from .pythons import NEWEST, OLDEST
@@ -98,6 +98,13 @@ def backend_of(driver: str) -> str:
     default = COPIER["backend"]["default"]
     environment = Environment(loader=FileSystemLoader(TEMPLATE))
     return environment.from_string(default).render(driver=driver).strip()
+
+
+def asked(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return those `answers` whose questions are asked in a dialogue that has all of them."""
+    context = {"scope": "project", "backend": backend_of(answers["driver"]), **answers}
+    conditions = {name: Template(ASKED[name].get("when", "True")) for name in answers}
+    return {name: answers[name] for name in answers if conditions[name].render(context) == "True"}
 
 
 def every_pair(questions: list[str]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from . import owner
-from .combinations import REST, Combination, every_pair
+from .combinations import REST, Combination, asked, every_pair
 from .conftest import Generate
 from .generated import TEMPLATE, GeneratedProject, commit, git, render
 from .pythons import SUPPORTED, UV
@@ -29,7 +29,7 @@ APACHE = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
 def test_each_answer_meets_each_other_one(template: Path, quick_folder: Path) -> None:
     projects = [
-        (answers, render(quick_folder / f"around-{number}", template, **answers))
+        (answers, render(quick_folder / f"around-{number}", template, **asked(answers)))
         for number, answers in enumerate(every_pair(["driver", *REST]))
     ]
     for answers, project in projects:
