@@ -109,9 +109,8 @@ async def test_cancelled_as_it_first_connects(engine, number):
 """
 
 
-@pytest.mark.parametrize(("driver", "isolation"), [("asyncpg", "savepoint"), ("psycopg", "reset")])
-def test_no_cancellation_is_lost(generate_installed: Generate, driver: str, isolation: str) -> None:
-    project = generate_installed(driver=driver, isolation=isolation)
+def test_no_cancellation_is_lost(generate_installed: Generate) -> None:
+    project = generate_installed()
     (project.path / "tests/test_meeting.py").write_text(MEET)
     assert "100 passed" in project.run("pytest", "tests/test_meeting.py")
 
