@@ -432,12 +432,9 @@ async def test_next():
 """
 
 
-@pytest.mark.parametrize("runner", ["anyio", "pytest-asyncio"])
-def test_a_task_that_cannot_be_cancelled_is_named(
-    generate_installed: Generate, runner: str
-) -> None:
+def test_a_task_that_cannot_be_cancelled_is_named(generate_installed: Generate) -> None:
     """Whoever closes a loop waits for its tasks, without a limit."""
-    project = generate_installed(driver="aiosqlite", loop_scope="function", runner=runner)
+    project = generate_installed(driver="aiosqlite", loop_scope="function", runner="anyio")
     (project.path / "tests/test_stubborn.py").write_text(STUBBORN)
     output = project.run("pytest", "tests/test_stubborn.py", exit_code=1)
     assert "* the task go_on at tests/test_stubborn.py:" in output

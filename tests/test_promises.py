@@ -253,7 +253,6 @@ IN_ANY_STRATEGY = """
 import asyncio
 
 import threading
-import time
 from contextlib import suppress
 
 import pytest
@@ -304,17 +303,22 @@ async def test_while_the_timer_ends():
 
 
 def read_later(url):
-    time.sleep(0.2)
+    next_test.wait()
     with suppress(Exception):
         asyncio.run(read(create_async_engine(url)))
 
 
+next_test = threading.Event()
+
+
 async def test_thread_left_running(engine):
-    threading.Thread(target=read_later, args=[engine.url]).start()
+    kept.append(threading.Thread(target=read_later, args=[engine.url]))
+    kept[-1].start()
 
 
 async def test_while_the_thread_ends():
-    await asyncio.sleep(0.4)
+    next_test.set()
+    await asyncio.to_thread(kept[-1].join)
 
 
 async def test_task_of_others_left_running():
