@@ -677,8 +677,11 @@ USES = {
 }
 SIGHTS = {
     "mysql": ["SELECT @leak", "SELECT trigger_name FROM information_schema.triggers"],
-    "sqlite": ["PRAGMA temp.table_list(leak)", "PRAGMA query_only",
-               "SELECT name FROM pragma_function_list WHERE name = \'leak\'"],
+    "sqlite": [
+        "SELECT name FROM pragma_table_list WHERE name = \'leak\'",
+        "SELECT * FROM pragma_query_only",
+        "SELECT name FROM pragma_function_list WHERE name = \'leak\'",
+    ],
     "postgresql": ["SELECT relname FROM pg_class WHERE relname = \'leak\'"],
 }
 engines = []

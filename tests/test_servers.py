@@ -53,6 +53,7 @@ def test_libpq_is_not_led_astray(generate_installed: Generate) -> None:
     project = generate_installed(driver="psycopg")
     project.variables["PGHOSTADDR"] = "203.0.113.1"
     project.variables["PGSERVICE"] = "production"
+    project.variables["PGSSLMODE"] = "require"
     project.run("pytest", "tests/test_items.py")
 
 
