@@ -665,24 +665,24 @@ from sqlalchemy.orm import Session
 SYNC_DRIVER = {"mysql": "mysql+pymysql", "sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 USES = {
     "mysql": [
-        "query(\'SET @leak = 1\')",
-        "query(\'CREATE TRIGGER leak BEFORE INSERT ON items FOR EACH ROW SET NEW.id = 7\')",
+        "query('SET @leak = 1')",
+        "query('CREATE TRIGGER leak BEFORE INSERT ON items FOR EACH ROW SET NEW.id = 7')",
     ],
     "sqlite": [
-        "create_function(\'leak\', 0, int)",
-        "execute(\'CREATE TEMP TABLE leak (id int)\')",
-        "execute(\'PRAGMA query_only = ON\')",
+        "create_function('leak', 0, int)",
+        "execute('CREATE TEMP TABLE leak (id int)')",
+        "execute('PRAGMA query_only = ON')",
     ],
-    "postgresql": ["execute(\'CREATE TEMP TABLE leak (id int)\').connection.commit()"],
+    "postgresql": ["execute('CREATE TEMP TABLE leak (id int)').connection.commit()"],
 }
 SIGHTS = {
     "mysql": ["SELECT @leak", "SELECT trigger_name FROM information_schema.triggers"],
     "sqlite": [
-        "SELECT name FROM pragma_table_list WHERE name = \'leak\'",
+        "SELECT name FROM pragma_table_list WHERE name = 'leak'",
         "SELECT * FROM pragma_query_only",
-        "SELECT name FROM pragma_function_list WHERE name = \'leak\'",
+        "SELECT name FROM pragma_function_list WHERE name = 'leak'",
     ],
-    "postgresql": ["SELECT relname FROM pg_class WHERE relname = \'leak\'"],
+    "postgresql": ["SELECT relname FROM pg_class WHERE relname = 'leak'"],
 }
 engines = []
 connections = []
@@ -727,7 +727,6 @@ def test_the_driver_of_a_sync_engine_is_watched(generate_installed: Generate, dr
 REPLACED = """
 import os
 import sqlite3
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -739,7 +738,7 @@ def restore(path):
     with sqlite3.connect(path) as connection:
         connection.backup(backup)
     connection.close()
-    backup.execute("INSERT INTO items (name) VALUES (\'restored\')")
+    backup.execute("INSERT INTO items (name) VALUES ('restored')")
     backup.commit()
     backup.close()
     remove(path)

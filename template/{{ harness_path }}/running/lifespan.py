@@ -23,8 +23,7 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     opens it may have to close in the same task (a fixture has two): a group of tasks, for example.
 
     Raises:
-        HarnessError: it has refused to start or to shut down, without an error of its own; or it
-            does not end.
+        HarnessError: it refuses to start or to shut down without an error, or does not end.
     """
     state: dict[str, Any] = {}
     to_app, from_app = asyncio.Queue[Message](), asyncio.Queue[Message]()

@@ -110,13 +110,10 @@ async def close(connection: GuardedConnection) -> None:
 
 
 def info_of(connection: Connection) -> dict[Any, Any]:
-    """Return the `info` of `connection`; nothing for that by which an engine first meets a server.
-
-    SQLAlchemy would take the error for its own there, and lose the statement's, as a cancellation.
-    """
+    """Return the `info` of `connection`, if it has one: that of an engine's first look has none."""
     try:
         return connection.info
-    except NotImplementedError:
+    except NotImplementedError:  # SQLAlchemy would catch it, and lose a task's cancellation
         return {}
 
 

@@ -118,10 +118,13 @@ class Clones:
     def _rename(self, name: str, new: str) -> None:
         """Rename the database `name` to `new`; all its connections end."""
         server = self._database.server
-        server.admin.query(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        server.end_connections(name)  # and nobody connects again meanwhile
-        server.admin.query(f'ALTER DATABASE "{name}" RENAME TO "{new}"')
-        server.admin.query(f'ALTER DATABASE "{new}" ALLOW_CONNECTIONS true')
+        rename = f'ALTER DATABASE "{name}" RENAME TO "{new}"'
+        server.end_connections(name)
+        try:
+            server.admin.query(rename)
+        except ServerError:  # somebody has connected meanwhile
+            server.end_connections(name)
+            server.admin.query(rename)
         server.created.add(new)
 
     def _new_name(self) -> str:

@@ -73,14 +73,14 @@ def copy(connection: AdminConnection, source: str, kind: str, name: str) -> None
     (created,) = connection.query(f"SHOW CREATE {kind} {original}")
     position = next(n for n in range(1, len(created)) if str(created[n]).startswith("CREATE"))
     # What code does depends on the session that has created it: it stands around the statement.
-    before, after = created[1:position], created[position + 1 :]
-    settings = dict(zip(("sql_mode", "time_zone"), before, strict=False))
-    if after:
+    settings = dict(zip(("sql_mode", "time_zone"), created[1:position], strict=False))
+    if after := created[position + 1 :]:
         _, settings["collation_connection"], *_ = after
     for setting, value in settings.items():
         connection.query(f"SET SESSION {setting} = {literal(value)}")
     connection.query(created[position].replace(f"{quoted(source)}.", ""))
-    connection.query(SQL_MODE)
+    if "sql_mode" in settings:
+        connection.query(SQL_MODE)
     if kind == "SEQUENCE":
         ((value,),) = connection.query(f"SELECT next_not_cached_value FROM {original}")
         connection.query(f"DO SETVAL({quoted(name)}, {value}, 0)")
